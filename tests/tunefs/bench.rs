@@ -40,6 +40,18 @@ pub fn found_by_c(path: &Path) -> BTreeSet<String> {
     lines.filter(|line| line.starts_with('[')).collect()
 }
 
+/// Returns what the C fsck finds and did not find before, when that was `known`.
+pub fn new_by_c(path: &Path, known: &BTreeSet<String>) -> Vec<String> {
+    // It misses an index of the system directory, also on what its own mkfs has made.
+    let top = volume_at(path).superblock().s_system_dir_blkno;
+    let missing = format!("[DX_TREE_MISSING] Directory {top} ");
+    let mut new = found_by_c(path);
+    new.retain(|line| !known.contains(line) && !line.starts_with(&missing));
+    // Kernels differ in how they hash bytes from 0x80 on, and it knows one way only.
+    new.retain(|line| line.is_ascii() || !line.starts_with("[DX_LOOKUP_FAILED]"));
+    new.into_iter().collect()
+}
+
 impl Bench {
     /// Makes a local volume with two slots.
     pub fn new(options: &str, size: &str) -> Self {
@@ -80,8 +92,8 @@ impl Bench {
     pub fn judge_at(&self, path: &Path, what: &str) {
         let ours = Run::new(program("fsck.ocfs2")).arg("-fn").arg(path).output();
         assert_eq!(ours.status, 0, "{what}: {ours}");
-        let found = found_by_c(path);
-        assert!(found.is_subset(&self.known), "{what}: {found:#?}");
+        let found = new_by_c(path, &self.known);
+        assert!(found.is_empty(), "{what}: {found:#?}");
         let volume = volume_at(path);
         for name in NAMES {
             let inode = volume.resolve(format!("/{name}").as_bytes()).unwrap();

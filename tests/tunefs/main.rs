@@ -9,5 +9,7 @@ mod fixtures;
 mod grow;
 mod journals;
 mod power;
+mod rich;
 mod slots;
 mod superblock;
+mod switches;

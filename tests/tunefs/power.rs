@@ -10,7 +10,8 @@ use ocfs2_testing::{Run, program};
 use ocfs2_tunefs::{Cli, change_volume};
 use ocfs2_volume::{Volume, VolumeOptions};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, found_by_c, new_by_c, volume_at};
+use crate::rich::{listed, rich};
 
 /// Number of points at which the power fails, per scenario.
 const POINTS: u64 = 24;
@@ -60,5 +61,67 @@ fn a_change_that_is_interrupted_is_repaired_with_every_file() {
             }
         }
         assert!(is_repaired, "{line}: no point at which anything is to be repaired");
+    }
+}
+
+/// Number of points at which the power fails, per feature.
+const FEWER_POINTS: u64 = 7;
+
+#[test]
+fn a_feature_whose_switch_is_interrupted_leaves_a_sound_volume_and_is_switched_by_the_next_run() {
+    let full = "-b 1K -C 4K --fs-feature-level=max-features";
+    let plain = "-b 1K -C 4K --fs-feature-level=max-compat";
+    for (form, feature, allowed) in [
+        (plain, "indexed-dirs", "DX_TREE_MISSING"),
+        (full, "noindexed-dirs", "DX_TREE_MISSING"),
+        (full, "noinline-data", ""),
+        (full, "nosparse", ""),
+        (full, "norefcount", ""),
+        (full, "noxattr", ""),
+        (full, "nodiscontig-bg", ""),
+        (plain, "usrquota,grpquota", ""),
+        (full, "nousrquota", ""),
+        (plain, "metaecc", ""),
+    ] {
+        let scratch = ocfs2_testing::Scratch::in_memory();
+        let path = rich(&scratch, form, "40M", 200);
+        let (known, has_xattrs) = (found_by_c(&path), feature != "noxattr");
+        let before = listed(&volume_at(&path), has_xattrs);
+        let base: Arc<dyn Device> = open(&path, &DeviceOptions::default()).unwrap();
+        let (after, line) = (scratch.join("after.img"), format!("-y -q --fs-features={feature}"));
+        let all = change(&base, &line, u64::MAX, AfterWrites::Fail, &after);
+        let modes = [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear];
+        let points = (0..all).step_by(all.div_ceil(FEWER_POINTS).max(1) as usize);
+        for (writes, then) in points.zip(modes.into_iter().cycle()) {
+            change(&base, &line, writes, then, &after);
+            let what = format!("{form} {feature}: {then:?} after {writes} of {all} writes");
+            let fsck =
+                |options: &str| Run::new(program("fsck.ocfs2")).arg(options).arg(&after).output();
+            let replayed = fsck("-y");
+            assert!(replayed.status <= 1, "{what}: {replayed}");
+            let checked = fsck("-fn");
+            let lines = checked.stdout.lines().filter(|line| line.starts_with('['));
+            let wrong: Vec<_> =
+                lines.filter(|line| allowed.is_empty() || !line.contains(allowed)).collect();
+            assert!(wrong.is_empty(), "{what}: {wrong:#?}");
+            // What is lost with the attributes is lost bit by bit.
+            assert!(
+                listed(&volume_at(&after), false) == listed(&volume_at(&path), false),
+                "{what}"
+            );
+            let tunefs = Run::new(program("tunefs.ocfs2")).args(line.split(' '));
+            let done = tunefs.arg(&after).output();
+            assert_eq!(done.status, 0, "{what}: {done}");
+            assert_eq!(fsck("-fn").status, 0, "{what}: {}", fsck("-fn"));
+            let volume = volume_at(&after);
+            assert!(listed(&volume, has_xattrs) == before, "{what}");
+            let names = volume.features().names();
+            for word in feature.split(',') {
+                let off = word.strip_prefix("no");
+                assert_eq!(names.contains(&off.unwrap_or(word)), off.is_none(), "{what}");
+            }
+        }
+        let new = new_by_c(&after, &known);
+        assert!(new.is_empty(), "{feature}: {new:#?}");
     }
 }

@@ -88,7 +88,7 @@ fn what_is_not_agreed_to_is_not_done_and_an_undo_file_takes_it_back() {
         ("-N 255", 2, "there is no room left"),
         ("-J size=2M", 1, "at least 1024 blocks"),
         ("-Sbytes", 1, "not done by this program yet"),
-        ("--fs-features=nometaecc,noxattr", 1, "noxattr is not done"),
+        ("--fs-features=nometaecc,noxattr", 1, "nobody answers"),
         ("--usrquota-sync-interval=500", 1, "the user quota is not enabled"),
         ("-L new -N 255", 2, "there is no room left"),
     ] {

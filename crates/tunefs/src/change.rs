@@ -93,13 +93,6 @@ impl Change {
         }
         let (on, off) = features(cli);
         for switch in Switch::all(on, off) {
-            if !switch.is_known() && !switch.is_done(volume.features()) {
-                let no = if switch.on { "" } else { "no" };
-                bail!(
-                    "--fs-features: {no}{} is not done by this program yet; nothing was changed",
-                    switch.feature.name
-                );
-            }
             changes.push(Self::Switch(switch));
         }
         Ok(changes)
@@ -177,18 +170,24 @@ impl Change {
                     State::Ask(format!("Enable {name} journal feature on device \"{device}\""))
                 }
             }
-            Self::Switch(switch) if switch.is_done(volume.features()) => {
-                State::Done(switch.already(device))
-            }
-            Self::Switch(switch) => State::Ask(switch.question(device)),
+            Self::Switch(switch) if switch.is_done(volume)? => State::Done(switch.already(device)),
+            Self::Switch(switch) => match switch.loss() {
+                Some(loss) => State::Critical(loss.to_owned(), switch.question(device)),
+                None => State::Ask(switch.question(device)),
+            },
         })
+    }
+
+    /// Whether this can take several transactions.
+    pub fn is_long(&self) -> bool {
+        matches!(self, Self::Switch(switch) if switch.is_long())
     }
 
     /// Makes the change in `work`.
     ///
     /// # Errors
     /// If that is not possible.
-    pub fn apply(&self, work: &mut Work) -> Result<()> {
+    pub fn apply(&self, work: &mut Work<'_>) -> Result<()> {
         let edit = &mut work.edit;
         match self {
             Self::Label(label) => edit.update_superblock(|it| put_label(it, label))?,

@@ -15,7 +15,19 @@ use uuid::Uuid;
 /// is written, and they reach the volume as one journal transaction, superblock and backups last.
 /// If this is interrupted, the volume is unchanged, or the next fsck.ocfs2 makes it consistent. An
 /// extension (-S) comes first, as a separate step. The order of the others is: label, UUID,
-/// cluster, intervals, node slots and journals, features.
+/// cluster, intervals, node slots and journals, features: first those that go off, then those that
+/// go on.
+///
+/// Some features change what every file looks like: indexed-dirs, metaecc, usrquota, grpquota,
+/// sparse, noinline-data, nounwritten, norefcount, noxattr, nodiscontig-bg. The whole work is
+/// rehearsed in memory first, which finds damage and a lack of room. Then it is done in as many
+/// transactions as it takes, after each of which the volume is sound. If it is interrupted, the
+/// same command goes on. A transaction that is larger than every journal, as for one directory of a
+/// hundred thousand names, is written in place: if that is interrupted, fsck.ocfs2 has to repair
+/// the volume. nounwritten and nosparse fill with zeros and free what is allocated after the ends
+/// of files; norefcount copies what files share; noxattr asks first, since access control lists and
+/// security labels are lost; nodiscontig-bg is refused if a group is made of several pieces.
+/// Switched off, usrquota and grpquota lose their limits.
 ///
 /// Nothing is changed while a node uses the volume: its slot map, its heartbeat, its journals and
 /// the use of the device on this host are checked. A volume that was not unmounted by all nodes has
@@ -23,11 +35,9 @@ use uuid::Uuid;
 /// copy of a mounted volume looks like one that was not unmounted. Before clusters are allocated,
 /// the chains of the global bitmap are checked.
 ///
-/// Not implemented yet, and refused: fewer node slots, smaller volumes, extending a mounted volume,
-/// and with --fs-features: metaecc, nosparse, noinline-data, noxattr, nodiscontig-bg, switching
-/// indexed-dirs, usrquota and grpquota on or off, and nounwritten and norefcount if a file has
-/// unwritten or shared clusters. tunefs.ocfs2 of ocfs2-tools does some of these; if this program
-/// was installed over it, it is available as tunefs.ocfs2.orig.
+/// Not implemented yet, and refused: fewer node slots, smaller volumes, and extending a mounted
+/// volume. tunefs.ocfs2 of ocfs2-tools does some of these; if this program was installed over it,
+/// it is available as tunefs.ocfs2.orig.
 ///
 /// Differences from that program: -n answers no to all questions, even to those asked only with -i,
 /// so that nothing is changed; a label given to --cloned-volume is used; %B is supported;
@@ -36,7 +46,7 @@ use uuid::Uuid;
 ///
 /// The exit status is 0 if everything was done, there was nothing to do, or the answer was no; 1 if
 /// the command line was not valid or a change was refused; 2 if it failed and the volume is
-/// unchanged; 3 if it failed and fsck.ocfs2 has to check the volume.
+/// unchanged; 3 if it failed after it had changed something: fsck.ocfs2 has to check the volume.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tunefs.ocfs2", version, arg_required_else_help = true)]
 pub struct Cli {

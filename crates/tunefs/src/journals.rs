@@ -65,7 +65,11 @@ impl Journals {
 ///
 /// # Errors
 /// [`EditError::NoRoom`], or if something is damaged.
-pub(crate) fn set_slots(work: &mut Work, slots: u16, wanted: Journals) -> Result<(), EditError> {
+pub(crate) fn set_slots(
+    work: &mut Work<'_>,
+    slots: u16,
+    wanted: Journals,
+) -> Result<(), EditError> {
     let edit = &mut work.edit;
     let before = edit.max_slots();
     let new = SystemFile::expected(edit, slots)

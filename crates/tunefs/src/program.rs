@@ -1,5 +1,6 @@
 //! The program.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -27,6 +28,11 @@ use crate::{Cli, check, query, size, sparse};
 const UNCHANGED: Status = Status(2);
 /// The change failed after something was written.
 const NEEDS_FSCK: Status = Status(3);
+
+/// A change that takes several transactions was made in part. The volume can be mounted.
+#[derive(Debug, thiserror::Error)]
+#[error("part of the work is done, and the same command goes on with the rest")]
+struct Partly;
 
 /// Does what `cli` asks for.
 ///
@@ -63,6 +69,9 @@ pub fn run(cli: &Cli) -> Result<Status> {
 
 /// The exit status for a failed change, which says whether the volume is unchanged.
 fn status_of(err: &anyhow::Error) -> Status {
+    if err.is::<Partly>() {
+        return NEEDS_FSCK;
+    }
     for cause in err.chain() {
         if let Some(commit) = cause.downcast_ref::<CommitError>() {
             return if commit.is_before_writes() { UNCHANGED } else { NEEDS_FSCK };
@@ -154,7 +163,7 @@ fn change(cli: &Cli) -> Result<()> {
             Some((saving, path))
         }
     };
-    let pass = |work: &Work| {
+    let pass = |work: &Work<'_>| {
         let changes = work.edit.changes();
         let outcome: Arc<dyn Device> = changes.clone();
         let planned = Planned { changes: &[&**changes], outcome: Some(&outcome) };
@@ -189,7 +198,7 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
     let changes = Change::all(cli, volume)?;
     check::sound(volume)?;
     let run = Run { cli, device: shown(&cli.device), interrupt: Interrupt::install()? };
-    run.change(volume, &|_: &Work| Ok(device), growth, &changes)
+    run.change(volume, &|_: &Work<'_>| Ok(device), growth, &changes)
 }
 
 /// A run that makes changes.
@@ -204,7 +213,7 @@ impl Run<'_> {
     fn change<D: Device>(
         &self,
         volume: &Volume,
-        pass: &dyn Fn(&Work) -> Result<D>,
+        pass: &dyn Fn(&Work<'_>) -> Result<D>,
         growth: Option<u32>,
         changes: &[Change],
     ) -> Result<()> {
@@ -236,10 +245,10 @@ impl Run<'_> {
         &self,
         volume: &Volume,
         clusters: u32,
-        pass: &dyn Fn(&Work) -> Result<D>,
+        pass: &dyn Fn(&Work<'_>) -> Result<D>,
     ) -> Result<()> {
         self.progress(0, 1, "Growing the filesystem");
-        let mut work = Work::new(Edit::new(volume, options()));
+        let mut work = Work::new(Edit::new(volume, options()), &only_one);
         let growth = work.edit.grow(clusters)?;
         let pass = pass(&work)?;
         growth.write(&pass)?;
@@ -249,14 +258,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Makes all changes except that of the size, as one transaction.
+    /// Makes all changes except that of the size.
+    ///
+    /// They are worked out first as one transaction, which finds everything that is damaged or not
+    /// possible, and whether there is room. If some of them take long, this was a rehearsal, and
+    /// they are made again in as many transactions as they take.
     fn transaction<D: Device>(
         &self,
         volume: &Volume,
-        pass: &dyn Fn(&Work) -> Result<D>,
+        pass: &dyn Fn(&Work<'_>) -> Result<D>,
         changes: &[Change],
     ) -> Result<()> {
-        let mut work = Work::new(Edit::new(volume, options()));
+        let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
+        let mut work = Work::new(Edit::new(volume, options()), &rehearsed);
         let mut done = Vec::new();
         for change in changes {
             let state = change.state(work.edit.volume(), &self.device)?;
@@ -275,9 +289,14 @@ impl Run<'_> {
             return Ok(());
         }
         self.interrupt.check()?;
-        let pass = pass(&work)?;
         self.progress(0, done.len(), "Writing the changes");
-        work.commit(volume.max_slots(), &pass)?;
+        if done.iter().any(|change| change.is_long()) {
+            drop(work);
+            self.in_steps(volume, pass, &done)?;
+        } else {
+            let pass = pass(&work)?;
+            work.commit(volume.max_slots(), &pass)?;
+        }
         self.progress(done.len(), done.len(), "Writing the changes");
         for change in done {
             if matches!(change, Change::Stack(_)) && self.cli.quiet == 0 {
@@ -285,6 +304,47 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a rehearsal does in place of a commit: contents are of no interest.
+    fn rehearsed(&self, work: &mut Work<'_>) -> Result<()> {
+        work.before.clear();
+        work.after.clear();
+        Ok(self.interrupt.check()?)
+    }
+
+    /// Makes changes in several transactions, after each of which the volume can be mounted.
+    fn in_steps<D: Device>(
+        &self,
+        volume: &Volume,
+        pass: &dyn Fn(&Work<'_>) -> Result<D>,
+        changes: &[&Change],
+    ) -> Result<()> {
+        let steps = Cell::new(0_u64);
+        let commit = |work: &mut Work<'_>| {
+            if work.is_empty() {
+                return Ok(());
+            }
+            self.interrupt.check()?;
+            work.commit(work.edit.max_slots(), &pass(work)?)?;
+            steps.set(steps.get() + 1);
+            let options = VolumeOptions { write: true, strict: true, ..Default::default() };
+            let volume = Volume::open(Arc::clone(volume.device()), &options)?;
+            work.go_on(Edit::new(&volume, self::options()));
+            Ok(())
+        };
+        let mut work = Work::new(Edit::new(volume, options()), &commit);
+        let made = (|| {
+            for (index, change) in changes.iter().enumerate() {
+                change.apply(&mut work)?;
+                self.progress(index + 1, changes.len(), "Writing the changes");
+            }
+            work.flush()
+        })();
+        made.map_err(|err: anyhow::Error| match steps.get() {
+            0 => err,
+            _ => err.context(Partly),
+        })
     }
 
     /// Prints the questions and messages of a dry run.
@@ -298,7 +358,8 @@ impl Run<'_> {
         if let Some(clusters) = growth {
             say(&format!("{}? n", self.growth_question(volume, clusters)))?;
         }
-        let mut work = Work::new(Edit::new(volume, options()));
+        let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
+        let mut work = Work::new(Edit::new(volume, options()), &rehearsed);
         for change in changes {
             match change.state(work.edit.volume(), &self.device)? {
                 State::Done(text) => say(&text)?,
@@ -363,6 +424,11 @@ impl Run<'_> {
             let _ = writeln!(Output::stdout(), "[{name} {percent:3}% > {what}]");
         }
     }
+}
+
+/// Ends a transaction that is the only one: there is nothing to be done before it is complete.
+fn only_one(_: &mut Work<'_>) -> Result<()> {
+    Ok(())
 }
 
 fn options() -> EditOptions {

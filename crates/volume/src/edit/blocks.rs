@@ -74,7 +74,7 @@ impl Edit {
 
     /// Writes and drops the cached allocators, so that they are read again: a block of theirs may
     /// be written next.
-    fn forget_allocators(&mut self) -> Result<(), EditError> {
+    pub(super) fn forget_allocators(&mut self) -> Result<(), EditError> {
         self.pools.write(&self.volume)?;
         self.pools = Pools::default();
         Ok(())

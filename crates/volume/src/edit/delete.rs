@@ -78,7 +78,7 @@ impl Edit {
     }
 
     /// Frees the values of all attributes, and the blocks and buckets the attributes are in.
-    fn free_xattrs(&mut self, inode: &Inode) -> Result<(), EditError> {
+    pub(super) fn free_xattrs(&mut self, inode: &Inode) -> Result<(), EditError> {
         let mut values = Vec::new();
         for xattr in self.volume.xattrs(inode) {
             let xattr = xattr?;

@@ -34,7 +34,9 @@ impl Edit {
         let room = dir.id2().len();
         let mut root = Root::empty(dir.blkno, Holds::Data, room).in_block(dir.blkno)?;
         let blkno = self.add_cluster(&mut root, Cpos(0), None)?;
-        let mut index = match self.has(Incompat::INDEXED_DIRS) {
+        // The system directory is read by programs and nodes that look for few names: it has none.
+        let is_top = dir.blkno == self.superblock().s_system_dir_blkno;
+        let mut index = match self.has(Incompat::INDEXED_DIRS) && !is_top {
             true => Some(self.index_of(dir.blkno, names, blkno)?),
             false => None,
         };
@@ -79,9 +81,34 @@ impl Edit {
         Index::create(self, dir, &found)
     }
 
+    /// Moves the names of an inline directory, or the data of an inline file, to clusters. Times
+    /// stay.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; the inode is damaged.
+    pub fn leave_inode(&mut self, blkno: Blkno) -> Result<(), EditError> {
+        self.attempt(|edit| {
+            let inode = edit.inode(blkno)?;
+            if !inode.is_inline() {
+                return Ok(());
+            }
+            match inode.is_dir() {
+                true => edit.leave_inline(&inode),
+                false => edit.with_extents(inode).map(|_| ()),
+            }
+        })
+    }
+
     /// Adds a block at the end of a directory and returns it: not written yet, all of it a hole,
     /// and in no list.
     pub(super) fn append_block(&mut self, dir: &Inode) -> Result<EntryBlock, EditError> {
+        let blkno = self.append_to_dir(dir)?;
+        Ok(EntryBlock::empty(&self.volume, dir, blkno)?)
+    }
+
+    /// Makes a directory one block longer and returns that block, whose contents are whatever was
+    /// there before.
+    pub(super) fn append_to_dir(&mut self, dir: &Inode) -> Result<Blkno, EditError> {
         let (geometry, block_size) = (*self.geometry(), u64::from(self.block_size().bytes()));
         // The C mkfs leaves lost+found at a size without the trailer.
         let number = dir.size().div_ceil(block_size);
@@ -111,8 +138,7 @@ impl Edit {
         };
         let size = number.saturating_add(1).checked_mul(block_size).ok_or(MANY)?;
         self.update_dinode(dir.blkno, |dinode, _| dinode.i_size = size)?;
-        let blkno = Blkno(first.0 + number % per_cluster);
-        Ok(EntryBlock::empty(&self.volume, dir, blkno)?)
+        Ok(Blkno(first.0 + number % per_cluster))
     }
 
     /// Puts a new cluster into a tree and returns its first block.

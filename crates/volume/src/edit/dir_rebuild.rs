@@ -55,41 +55,88 @@ impl Edit {
             if !edit.has_dir_trailers(&inode) {
                 return Err(refused("its blocks have no room for what an index needs in them"));
             }
-            let before = match edit.is_indexed(&inode) {
-                true => Some(Index::read(&edit.volume, &inode)?),
-                false => None,
-            };
-            let mut blocks = Vec::new();
-            for block in edit.dir_blocks(&inode)? {
-                let (block, mut hashes) = (block?, Vec::new());
-                for entry in block.entries() {
-                    let Entry { name, blkno, .. } = entry?;
-                    hashes.push(edit.hash_as_in(before.as_ref(), &name, blkno));
-                }
-                blocks.push((block.blkno, hashes));
-            }
-            edit.free_index(&inode)?;
-            let mut index = Index::create(edit, dir, &[])?;
-            let root = index.root.dr_blkno;
-            edit.update_dinode(dir, |dinode, _| {
-                let features = dinode.dyn_features() | DynFeatures::INDEXED_DIR;
-                (dinode.i_dyn_features, dinode.i_dx_root) = (features.bits(), root);
-            })?;
-            let inode = edit.inode(dir)?;
-            // In reverse, so that the first block with room is the first of the list.
-            for (blkno, hashes) in blocks.into_iter().rev() {
-                for hash in hashes {
-                    index.insert(edit, dx_entry(hash, blkno))?;
-                }
-                let mut block = EntryBlock::read(&edit.volume, &inode, blkno)?;
-                list_block(&mut block, &mut index.root.dr_free_blk);
-                block.write(&edit.volume)?;
-            }
-            let entries = index.root.dr_num_entries;
-            index.write(&edit.volume)?;
+            let entries = edit.make_index(&inode)?;
             edit.touch(dir)?;
             Ok(entries)
         })
+    }
+
+    /// Gives a directory an index, and its blocks the trailers that takes. Nothing is done where
+    /// there is none to be: on a volume without indexed directories, for a directory in its inode,
+    /// for the system directory. Times stay.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; the directory or its index is damaged.
+    pub fn index_directory(&mut self, dir: Blkno) -> Result<(), EditError> {
+        self.attempt(|edit| {
+            let inode = edit.directory(dir)?;
+            if !edit.lacks_index(&inode) {
+                return Ok(());
+            }
+            edit.add_trailers(&inode)?;
+            edit.make_index(&edit.inode(dir)?)?;
+            Ok(())
+        })
+    }
+
+    /// Removes the index of a directory. The trailers of its blocks stay: to who expects none they
+    /// are room. Times stay. The quota stays, too: [`Edit::recount_quota`] has to come first, since
+    /// the clusters of an index may be counted or not.
+    ///
+    /// # Errors
+    /// The index is damaged.
+    pub fn drop_index(&mut self, dir: Blkno) -> Result<(), EditError> {
+        self.attempt(|edit| {
+            let inode = edit.directory(dir)?;
+            if edit.is_indexed(&inode) {
+                let (index, _) = edit.dx_root(&inode)?;
+                edit.count_index(&inode.dinode, index.dr_clusters.into());
+            }
+            edit.free_index(&inode)?;
+            edit.update_dinode(dir, |dinode, _| {
+                let features = dinode.dyn_features() - DynFeatures::INDEXED_DIR;
+                (dinode.i_dyn_features, dinode.i_dx_root) = (features.bits(), Blkno(0));
+            })
+        })
+    }
+
+    /// Builds the index of a directory whose blocks end in trailers, whether or not something reads
+    /// them already. Returns the number of entries.
+    fn make_index(&mut self, inode: &Inode) -> Result<u32, EditError> {
+        let (edit, dir) = (self, inode.blkno);
+        let before = match edit.is_indexed(inode) {
+            true => Some(Index::read(&edit.volume, inode)?),
+            false => None,
+        };
+        let mut blocks = Vec::new();
+        for block in edit.dir_blocks(inode)? {
+            let (block, mut hashes) = (block?, Vec::new());
+            for entry in block.entries() {
+                let Entry { name, blkno, .. } = entry?;
+                hashes.push(edit.hash_as_in(before.as_ref(), &name, blkno));
+            }
+            blocks.push((block.blkno, hashes));
+        }
+        edit.free_index(inode)?;
+        let mut index = Index::create(edit, dir, &[])?;
+        let root = index.root.dr_blkno;
+        edit.update_dinode(dir, |dinode, _| {
+            let features = dinode.dyn_features() | DynFeatures::INDEXED_DIR;
+            (dinode.i_dyn_features, dinode.i_dx_root) = (features.bits(), root);
+        })?;
+        let inode = edit.inode(dir)?;
+        // In reverse, so that the first block with room is the first of the list.
+        for (blkno, hashes) in blocks.into_iter().rev() {
+            for hash in hashes {
+                index.insert(edit, dx_entry(hash, blkno))?;
+            }
+            let mut block = EntryBlock::read(&edit.volume, &inode, blkno)?;
+            list_block(&mut block, &mut index.root.dr_free_blk);
+            block.write(&edit.volume)?;
+        }
+        let entries = index.root.dr_num_entries;
+        index.write(&edit.volume)?;
+        Ok(entries)
     }
 
     /// The hash of a name as the old index has it, if it does: kernels differ in how they hash

@@ -75,8 +75,17 @@ impl EntryBlock {
 
     /// A new block of a directory that is not inline, all of it a hole.
     pub fn empty(volume: &Volume, dir: &Inode, blkno: Blkno) -> Result<Self, Error> {
+        Self::new(volume, dir, blkno, volume.has_dir_trailers(dir))
+    }
+
+    /// As [`EntryBlock::empty`], with or without a trailer.
+    pub fn new(
+        volume: &Volume,
+        dir: &Inode,
+        blkno: Blkno,
+        has_trailer: bool,
+    ) -> Result<Self, Error> {
         let mut bytes = vec![0; volume.block_size().size()];
-        let has_trailer = volume.has_dir_trailers(dir);
         let len = if has_trailer { DirTrailer::offset(bytes.len()) } else { bytes.len() };
         let hole = DirEntryHeader { rec_len: len as u16, ..Default::default() };
         hole.encode(&mut bytes).in_block(blkno)?;

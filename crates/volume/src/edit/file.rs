@@ -23,6 +23,14 @@ const COPIED_AT_ONCE: usize = 1 << 20;
 
 const TOO_LARGE: EditError = EditError::TooLarge("the file would be larger than a file can be");
 
+/// Clusters whose contents have to be copied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copied {
+    pub from: Blkno,
+    pub to: Blkno,
+    pub clusters: u32,
+}
+
 impl Edit {
     /// Writes bytes into a file at an offset; the file grows if it ends before their end. A gap
     /// between its old end and the offset is a hole, or zeros on a volume without sparse files.
@@ -249,7 +257,7 @@ impl Edit {
     }
 
     /// The segment that a cluster of a file is part of.
-    fn segment(&self, root: &Root, cpos: u64) -> Result<Segment, EditError> {
+    pub(super) fn segment(&self, root: &Root, cpos: u64) -> Result<Segment, EditError> {
         let cpos = u32::try_from(cpos).map_err(|_| TOO_LARGE)?;
         let list = ExtentList::new(root.list()).in_block(root.at())?;
         Ok(Tree::new(self.volume(), root.at(), &list)?.segment(Cpos(cpos))?)
@@ -300,7 +308,10 @@ impl Edit {
                 continue;
             };
             if extent.flags.contains(ExtentFlags::REFCOUNTED) {
-                self.unshare(inode, root, &part_of(self, &extent, at..to))?;
+                let part = part_of(self, &extent, at..to);
+                if let Some(copy) = self.unshare(inode, root, &part)? {
+                    self.copy(copy.from, copy.to, copy.clusters)?;
+                }
                 continue;
             }
             if extent.is_unwritten() {
@@ -316,8 +327,13 @@ impl Edit {
     }
 
     /// Gives a file its own clusters in place of shared ones: for as much of `part` as one run of
-    /// clusters can replace.
-    fn unshare(&mut self, inode: &Inode, root: &mut Root, part: &Extent) -> Result<(), EditError> {
+    /// clusters can replace. Returns what has to be copied there.
+    pub(super) fn unshare(
+        &mut self,
+        inode: &Inode,
+        root: &mut Root,
+        part: &Extent,
+    ) -> Result<Option<Copied>, EditError> {
         let counts = inode.expect_refcounts()?;
         let first = self.run_of(part).start;
         let (count, same) = self.references(counts, first)?;
@@ -327,19 +343,20 @@ impl Edit {
         if count == 1 {
             self.drop_references(counts, once(first..first + most))?;
             let range = from..from + u64::from(most);
-            return self
-                .tree_change(root, range, &mut |extent| Some(Extent { flags: plain, ..extent }));
+            self.tree_change(root, range, &mut |extent| Some(Extent { flags: plain, ..extent }))?;
+            return Ok(None);
         }
         let run = self.take_clusters(Want::up_to(most).near(Cluster(first)))?;
         let clusters = run.end - run.start;
         let blkno = self.geometry().block_of(Cluster(run.start));
-        if !part.is_unwritten() {
-            self.copy(part.blkno, blkno, clusters)?;
-        }
         let unused = self.drop_references(counts, once(first..first + clusters))?;
         unused.into_iter().try_for_each(|run| self.give_clusters(run))?;
         let range = from..from + u64::from(clusters);
-        self.tree_change(root, range, &mut |extent| Some(Extent { blkno, flags: plain, ..extent }))
+        self.tree_change(root, range, &mut |extent| {
+            Some(Extent { blkno, flags: plain, ..extent })
+        })?;
+        let copied = Copied { from: part.blkno, to: blkno, clusters };
+        Ok((!part.is_unwritten()).then_some(copied))
     }
 
     fn copy(&mut self, from: Blkno, to: Blkno, clusters: u32) -> Result<(), EditError> {
@@ -384,7 +401,7 @@ impl Edit {
 
     /// Zeroes a range of bytes of a file where it is stored; holes and unwritten extents read as
     /// zeros anyway.
-    fn zero_stored(
+    pub(super) fn zero_stored(
         &mut self,
         inode: &Inode,
         root: &mut Root,
@@ -448,7 +465,7 @@ impl Edit {
 }
 
 /// The part of an extent that is within a range of clusters of the file.
-fn part_of(edit: &Edit, extent: &Extent, range: Range<u64>) -> Extent {
+pub(super) fn part_of(edit: &Edit, extent: &Extent, range: Range<u64>) -> Extent {
     let per_cluster = u64::from(edit.geometry().blocks_per_cluster());
     let (from, to) = (range.start.max(extent.cpos.0.into()), range.end.min(extent.end()));
     let blkno = Blkno(extent.blkno.0 + (from - u64::from(extent.cpos.0)) * per_cluster);

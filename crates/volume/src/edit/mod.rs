@@ -11,13 +11,16 @@
 //! Reading is strict here, as everywhere in this crate: what is wrong is an error, and nothing is
 //! written on top of it. Repairs, which have to overwrite what is wrong, are left to fsck.
 
+mod block_checks;
 mod blocks;
 mod delete;
 mod dir;
 mod dir_growth;
 mod dir_rebuild;
+mod dir_trailers;
 mod entry_block;
 mod file;
+mod groups;
 mod grow;
 mod index;
 mod index_growth;
@@ -26,8 +29,10 @@ mod inode_tree;
 mod journal;
 mod new_inode;
 mod orphan;
+mod plain;
 pub(crate) mod quota;
 mod quota_entries;
+mod quota_files;
 mod refcount;
 mod reflink;
 mod session;
@@ -53,6 +58,7 @@ use ocfs2_device::{Device, OverlayDevice};
 
 pub use grow::Growth;
 pub use new_inode::NewInode;
+pub use plain::{Contents, Plain};
 pub use session::Session;
 pub use tree::{Holds, Root};
 

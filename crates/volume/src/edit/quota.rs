@@ -162,6 +162,38 @@ impl Edit {
         })
     }
 
+    /// Makes the quota files of a kind state what a scan of all inodes counts, without the clusters
+    /// of directories' indexes, which some programs count and others do not. Limits stay.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; something is damaged.
+    pub fn recount_quota(&mut self, kind: QuotaKind) -> Result<(), EditError> {
+        if !self.features().has_quota(kind) {
+            return Ok(());
+        }
+        self.attempt(|edit| {
+            for (id, counted) in edit.quota_usage(kind, false)? {
+                let file = edit.quota_file(SystemFile::Quota(kind))?;
+                let stored = match file.find(&edit.volume, id)? {
+                    Some((blkno, block, offset)) => {
+                        QuotaEntry::decode(block.get(offset..).unwrap_or_default())
+                            .in_block(blkno)?
+                    }
+                    None => QuotaEntry::default(),
+                };
+                let less = |now: u64, then: u64| now.wrapping_sub(then).cast_signed();
+                let change = Change {
+                    inodes: less(counted.dqb_curinodes, stored.dqb_curinodes),
+                    bytes: less(counted.dqb_curspace, stored.dqb_curspace),
+                };
+                if change != Change::default() {
+                    edit.charge(kind, id, change)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Leaves damaged quota files as they are: reporting them is left to a check.
     #[must_use]
     pub(crate) fn with_lenient_quota(mut self) -> Self {

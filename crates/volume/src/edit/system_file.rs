@@ -17,7 +17,7 @@ use crate::tree::Extent;
 use crate::{Error, InBlock, SystemFile};
 
 const MODE_DIRECTORY: u16 = 0o755;
-const MODE_FILE: u16 = 0o644;
+pub(super) const MODE_FILE: u16 = 0o644;
 
 /// Blocks of a new quota file of a slot: its head, and a chunk without entries.
 const LOCAL_QUOTA_BLOCKS: u64 = 2;

@@ -105,6 +105,10 @@ impl Area {
         &self.items
     }
 
+    pub fn items_mut(&mut self) -> &mut [Item] {
+        &mut self.items
+    }
+
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

@@ -8,6 +8,8 @@ mod area;
 mod block;
 mod bucket;
 mod inline;
+mod removal;
+mod sharing;
 mod value;
 
 use ocfs2_format::Blkno;

@@ -17,6 +17,20 @@ impl Root {
         let list = stored.get(XattrValueRoot::LIST_OFFSET..).unwrap_or_default().to_vec();
         Ok(Self::new(at, Holds::Data, list, header.xr_last_eb_blk, header.xr_clusters))
     }
+
+    /// The bytes that are stored beside the name of a value.
+    pub(super) fn to_value(&self) -> Result<Vec<u8>, Error> {
+        let header = XattrValueRoot {
+            xr_clusters: self.clusters(),
+            xr_last_eb_blk: self.last_leaf(),
+            ..Default::default()
+        };
+        let mut stored = vec![0; XattrValueRoot::FULL_SIZE];
+        header.encode(&mut stored).in_block(self.at())?;
+        let list = stored.get_mut(XattrValueRoot::LIST_OFFSET..).unwrap_or_default();
+        list.iter_mut().zip(self.list()).for_each(|(byte, from)| *byte = *from);
+        Ok(stored)
+    }
 }
 
 impl Edit {
@@ -64,17 +78,7 @@ impl Edit {
                 cpos += 1;
             }
         }
-        let header = XattrValueRoot {
-            xr_clusters: root.clusters(),
-            xr_last_eb_blk: root.last_leaf(),
-            ..Default::default()
-        };
-        let mut stored = vec![0; XattrValueRoot::FULL_SIZE];
-        header.encode(&mut stored).in_block(at)?;
-        if let Some(list) = stored.get_mut(XattrValueRoot::LIST_OFFSET..) {
-            list.copy_from_slice(root.list());
-        }
-        Ok(stored)
+        Ok(root.to_value()?)
     }
 
     /// Gives the clusters of a value back, if it has any.

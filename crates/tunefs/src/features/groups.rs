@@ -1,0 +1,14 @@
+//! Discontiguous groups of the allocators.
+
+use anyhow::Result;
+
+use crate::work::Work;
+
+/// Gives the bitmaps of all groups the size they have without discontiguous groups.
+pub(super) fn widen(work: &mut Work<'_>) -> Result<()> {
+    for group in work.edit.volume().short_groups()? {
+        work.edit.widen_group(group)?;
+        work.settle()?;
+    }
+    Ok(())
+}

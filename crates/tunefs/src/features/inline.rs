@@ -1,0 +1,29 @@
+//! What is kept in inodes: data and extended attributes.
+
+use anyhow::Result;
+use ocfs2_format::dinode::DynFeatures;
+
+use super::inodes_that;
+use crate::work::Work;
+
+/// Moves the contents of files and directories out of their inodes.
+pub(super) fn expand(work: &mut Work<'_>) -> Result<()> {
+    for blkno in inodes_that(work.edit.volume(), |inode| Ok(inode.is_inline()))? {
+        work.edit.leave_inode(blkno)?;
+        work.settle()?;
+    }
+    Ok(())
+}
+
+/// Removes the extended attributes of all inodes.
+pub(super) fn drop_xattrs(work: &mut Work<'_>) -> Result<()> {
+    let has = DynFeatures::HAS_XATTR | DynFeatures::INLINE_XATTR;
+    let found = inodes_that(work.edit.volume(), |inode| {
+        Ok(inode.dinode.dyn_features().intersects(has) || !inode.dinode.i_xattr_loc.is_none())
+    })?;
+    for blkno in found {
+        work.edit.drop_xattrs(blkno)?;
+        work.settle()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Volumes with files of every kind, and what is in them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+
+use ocfs2_device::{DeviceOptions, open};
+use ocfs2_format::feature::{Incompat, RoCompat};
+use ocfs2_format::xattr::XattrPrefix;
+use ocfs2_testing::{Run, Scratch, program};
+use ocfs2_tests::walk;
+use ocfs2_volume::edit::{Edit, How};
+use ocfs2_volume::{Inode, Volume};
+
+use crate::bench::volume_at;
+
+/// Makes a local volume with files of every kind that its features allow, and `names` names in its
+/// largest directory.
+pub fn rich(scratch: &Scratch, options: &str, size: &str, names: usize) -> PathBuf {
+    let folder = scratch.join("source");
+    fs::create_dir(&folder).unwrap();
+    for dir in ["none", "few", "many", "deep/er"] {
+        fs::create_dir_all(folder.join(dir)).unwrap();
+    }
+    fs::write(folder.join("few/inline"), "a little").unwrap();
+    fs::write(folder.join("few/large"), vec![7; 300_000]).unwrap();
+    fs::write(folder.join("few/empty"), "").unwrap();
+    fs::hard_link(folder.join("few/large"), folder.join("deep/other name")).unwrap();
+    symlink("short", folder.join("few/short link")).unwrap();
+    symlink("l".repeat(3000), folder.join("few/long link")).unwrap();
+    let sparse = File::create(folder.join("few/sparse")).unwrap();
+    for at in [70_000, 200_000, 900_000] {
+        sparse.write_all_at(b"not zeros", at).unwrap();
+    }
+    sparse.set_len(1_000_001).unwrap();
+    for index in 0..names {
+        // Lengths that differ, so that entries end anywhere in their blocks.
+        let name = format!("many/{index}-{}", "x".repeat(index * 7 % 90));
+        fs::write(folder.join(name), "").unwrap();
+    }
+    let path = scratch.join("rich.img");
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-J", "size=4M"]);
+    let mkfs = mkfs.args(["-N", "2"]).args(options.split_whitespace());
+    mkfs.arg("-d").arg(&folder).arg(&path).arg(size).success();
+    let volume = volume_at(&path);
+    let features = volume.features();
+    let file = |name: &str| volume.resolve(name.as_bytes()).unwrap().blkno;
+    change(&path, |edit| {
+        edit.set_owner(file("/few/large"), 1000, 100).unwrap();
+        if features.incompat.contains(Incompat::XATTR) {
+            let large = vec![b'v'; 20_000];
+            for name in ["/few/inline", "/few", "/few/short link", "/few/sparse"] {
+                let blkno = file(name);
+                edit.set_xattr(blkno, XattrPrefix::User, b"small", b"value").unwrap();
+                edit.set_xattr(blkno, XattrPrefix::User, b"large", &large).unwrap();
+            }
+            for index in 0..150 {
+                let (name, value) = (format!("n{index}"), vec![b'w'; index]);
+                edit.set_xattr(file("/few/large"), XattrPrefix::User, name.as_bytes(), &value)
+                    .unwrap();
+            }
+        }
+        if features.ro_compat.contains(RoCompat::UNWRITTEN) {
+            for (name, range) in [("/few/empty", 0..100_000), ("/few/sparse", 300_000..600_000)] {
+                edit.allocate(file(name), range, true).unwrap();
+            }
+            edit.allocate(file("/few/large"), 300_000..500_000, false).unwrap();
+        }
+        if features.incompat.contains(Incompat::REFCOUNT_TREE) {
+            for name in ["large", "sparse", "empty"] {
+                let from = file(&format!("/few/{name}"));
+                for copy in ["copy", "second copy"] {
+                    let new = edit.create(file("/deep"), format!("{copy} {name}").as_bytes(), &{
+                        ocfs2_volume::edit::NewInode::of(
+                            ocfs2_format::dinode::FileKind::Regular,
+                            0o600,
+                        )
+                    });
+                    edit.reflink(from, new.unwrap()).unwrap();
+                }
+            }
+            edit.write_file(file("/few/large"), 100_000, b"of its own").unwrap();
+        }
+    });
+    path
+}
+
+/// Changes a volume.
+pub fn change(path: &Path, step: impl FnOnce(&mut Edit)) {
+    let options = DeviceOptions { write: true, ..Default::default() };
+    let device = open(path, &options).unwrap();
+    let mut edit = Edit::new(&volume_at(path), Default::default());
+    step(&mut edit);
+    edit.finish().unwrap();
+    edit.commit(How::InPlace, &device).unwrap();
+}
+
+/// A hash of what a file contains, whether its zeros are stored or not.
+fn digest(volume: &Volume, inode: &Inode) -> u64 {
+    let (file, mut hasher) = (volume.file(inode).unwrap(), DefaultHasher::new());
+    let (mut bytes, mut at) = (vec![0; 1 << 20], 0);
+    while let Some(range) = file.next_data(at).unwrap() {
+        at = range.start;
+        while at < range.end {
+            let read = file.read_at(&mut bytes, at).unwrap().min((range.end - at) as usize);
+            for (index, piece) in bytes[..read].chunks(512).enumerate() {
+                if piece.iter().any(|byte| *byte != 0) {
+                    (at + index as u64 * 512, piece).hash(&mut hasher);
+                }
+            }
+            at += read as u64;
+        }
+    }
+    hasher.finish()
+}
+
+/// What is at each path: kind, owner, links, size and contents, and attributes if `xattrs`.
+pub fn listed(volume: &Volume, xattrs: bool) -> BTreeMap<String, String> {
+    let mut listed = BTreeMap::new();
+    for (path, inode) in walk(volume) {
+        let dinode = &inode.dinode;
+        let mut text = format!("{:o} {}:{}", dinode.i_mode, dinode.i_uid, dinode.i_gid);
+        text += &format!(" {} {:?}", volume.links_count(&inode), inode.mtime());
+        match inode.kind() {
+            Some(ocfs2_format::dinode::FileKind::Regular) => {
+                text += &format!(" {} {}", inode.size(), digest(volume, &inode));
+            }
+            Some(ocfs2_format::dinode::FileKind::Symlink) => {
+                text += &format!(" {:?}", volume.symlink_target(&inode).unwrap());
+            }
+            _ => {}
+        }
+        if xattrs {
+            for xattr in volume.sorted_xattrs(&inode).unwrap() {
+                let value = volume.xattr_value(&xattr).unwrap();
+                text += &format!(" {}={:?}", xattr.name.escape_ascii(), value);
+            }
+        }
+        let (dir, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&path[..0], &path[..]),
+        };
+        if !name.is_empty() && listed.len() % 40 < 8 {
+            // A lookup uses the index. Without one, looking for all would take long.
+            let dir = volume.resolve(&[b"/", dir].concat()).unwrap();
+            let found = volume.lookup(&dir, name).unwrap().unwrap();
+            assert_eq!(found.inode, inode.blkno, "{}", path.escape_ascii());
+        }
+        listed.insert(path.escape_ascii().to_string(), text);
+    }
+    listed
+}
