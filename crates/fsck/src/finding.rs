@@ -91,8 +91,6 @@ pub struct Finding {
     pub text: String,
     /// What a yes does; `None` if nothing can be done.
     pub repair: Option<Repair>,
-    /// Inodes whose contents may be wrong in spite of the repair.
-    pub doubtful: Vec<Blkno>,
     /// The question that follows if the answer to this one is no.
     pub otherwise: Option<Box<Self>>,
 }
@@ -110,8 +108,7 @@ impl Eq for Finding {}
 impl Finding {
     /// A finding without a repair.
     pub fn new(code: &'static Code, place: Place, text: impl fmt::Display) -> Self {
-        let text = text.to_string();
-        Self { code, place, text, repair: None, doubtful: Vec::new(), otherwise: None }
+        Self { code, place, text: text.to_string(), repair: None, otherwise: None }
     }
 
     /// The same, with the repair for a yes to the last question: see [`Finding::or_else`].
@@ -122,12 +119,6 @@ impl Finding {
             None => self.repair = Some(repair),
         }
         self
-    }
-
-    /// The same, with inodes whose contents may be wrong in spite of the repair.
-    #[must_use]
-    pub fn doubting(self, doubtful: Vec<Blkno>) -> Self {
-        Self { doubtful, ..self }
     }
 
     /// The same, with this repair for each question that has none of its own.

@@ -56,6 +56,8 @@ pub struct Planned {
     pub answer: bool,
     /// Whether its repair may lose something.
     pub may_lose: bool,
+    /// Inodes whose contents may be wrong in spite of its repair.
+    pub doubtful: Vec<Blkno>,
     /// Whether the last check no longer found it.
     pub is_repaired: bool,
     /// Why it could not be repaired.
@@ -351,9 +353,9 @@ impl Answers {
         all.extend(last_beyond.map(|(pass, mut finding)| {
             finding.text += &format!(", and {} more findings", beyond.saturating_sub(1));
             let problem = Some("there are too many for one run: run fsck.ocfs2 again".to_owned());
-            let may_lose = false;
+            let (may_lose, doubtful) = (false, Vec::new());
             let (answer, is_repaired, is_own) = (false, false, false);
-            Planned { pass, finding, answer, may_lose, is_repaired, problem, is_own }
+            Planned { pass, finding, answer, may_lose, doubtful, is_repaired, problem, is_own }
         }));
         all.retain(|planned| !(planned.is_own && planned.is_repaired));
         all
@@ -404,8 +406,12 @@ impl Planner<'_> {
         let can_be = finding.chain().any(|finding| finding.repair.is_some());
         let problem = (!can_be).then(|| "there is no repair for it".to_owned());
         let may_lose = finding.repair.as_ref().is_some_and(Repair::may_lose);
+        let doubtful = finding.repair.as_ref().map_or(Vec::new(), |it| it.doubtful().to_vec());
         let finding = Finding { repair: None, otherwise: None, ..finding.clone() };
-        all.push(Planned { pass, finding, answer, may_lose, is_repaired: false, problem, is_own });
+        let is_repaired = false;
+        let planned =
+            Planned { pass, finding, answer, may_lose, doubtful, is_repaired, problem, is_own };
+        all.push(planned);
         Some((index, answer))
     }
 }

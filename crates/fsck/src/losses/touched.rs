@@ -157,7 +157,7 @@ impl Touched {
             self.adrift.extend(place.clusters.map(range));
         }
         self.frees_blocks |= name == chains::EXTENT_ALLOC_BIT.name && planned.may_lose;
-        for inode in &planned.finding.doubtful {
+        for inode in &planned.doubtful {
             self.inodes.insert(*inode);
             self.doubts.entry(*inode).or_insert(Doubt::Counted);
         }

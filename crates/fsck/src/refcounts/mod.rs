@@ -218,6 +218,7 @@ impl Unsettled {
         );
         let finding = Finding::new(codes::REFCOUNT_COUNT_INVALID, place, text);
         // The count may be right, and one of the extents in the wrong place or too long.
-        finding.doubting(owners.clone()).repaired_otherwise_by(repair.clone())
+        let repair = repair.clone().map(|repair| repair.doubting(owners.clone()));
+        finding.repaired_otherwise_by(repair)
     }
 }

@@ -89,6 +89,8 @@ struct Inner {
     key: Option<Key>,
     /// Whether it may lose something, although others of its kind lose nothing.
     may_lose: bool,
+    /// Inodes whose contents may be wrong in spite of it.
+    doubtful: Vec<Blkno>,
     change: Box<Change>,
 }
 
@@ -162,17 +164,16 @@ impl From<NotEdited> for EditError {
 }
 
 impl Repair {
+    fn of(when: When, key: Option<Key>, change: Box<Change>) -> Self {
+        Self(Arc::new(Inner { when, key, may_lose: false, doubtful: Vec::new(), change }))
+    }
+
     /// A repair of structures where they are. It takes no clusters or blocks, and does not depend
     /// on what else is wrong.
     pub fn new(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner {
-            when: When::Now,
-            key: None,
-            may_lose: false,
-            change: Box::new(change),
-        }))
+        Self::of(When::Now, None, Box::new(change))
     }
 
     /// A repair of what the check needs in order to see the volume at all: no other is made before
@@ -180,12 +181,7 @@ impl Repair {
     pub fn first(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner {
-            when: When::First,
-            key: None,
-            may_lose: false,
-            change: Box::new(change),
-        }))
+        Self::of(When::First, None, Box::new(change))
     }
 
     /// The same for structure number `number` of its kind, made at most once per round.
@@ -194,8 +190,7 @@ impl Repair {
         number: u64,
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        let key = Some((structure, number));
-        Self(Arc::new(Inner { when: When::First, key, may_lose: false, change: Box::new(change) }))
+        Self::of(When::First, Some((structure, number)), Box::new(change))
     }
 
     /// A repair that mends structure number `number` of its kind as a whole, whatever is wrong with
@@ -205,8 +200,7 @@ impl Repair {
         number: u64,
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        let key = Some((structure, number));
-        Self(Arc::new(Inner { when: When::Now, key, may_lose: false, change: Box::new(change) }))
+        Self::of(When::Now, Some((structure, number)), Box::new(change))
     }
 
     /// The same, made after all others: see [`Repair::when_sound`].
@@ -215,8 +209,7 @@ impl Repair {
         number: u64,
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        let key = Some((structure, number));
-        Self(Arc::new(Inner { when: When::Sound, key, may_lose: false, change: Box::new(change) }))
+        Self::of(When::Sound, Some((structure, number)), Box::new(change))
     }
 
     /// A repair that takes clusters, blocks or inodes, or that would lose something which another
@@ -224,12 +217,7 @@ impl Repair {
     pub fn when_sound(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner {
-            when: When::Sound,
-            key: None,
-            may_lose: false,
-            change: Box::new(change),
-        }))
+        Self::of(When::Sound, None, Box::new(change))
     }
 
     /// Changes the bytes of a block whose block check is at `check_offset`, if it has one.
@@ -277,15 +265,27 @@ impl Repair {
         self.with(when, true)
     }
 
+    /// The same repair, marked as one in spite of which the contents of some inodes may be wrong.
+    #[must_use]
+    pub(crate) fn doubting(self, doubtful: Vec<Blkno>) -> Self {
+        let Inner { when, key, may_lose, .. } = *self.0;
+        let change: Box<Change> = Box::new(move |editor| (self.0.change)(editor));
+        Self(Arc::new(Inner { when, key, may_lose, doubtful, change }))
+    }
+
     /// A placeholder that always fails, with the reason `why`, until another repair has been made.
     pub(crate) fn waiting(why: &'static str) -> Self {
         Self::when_sound(move |_| Err(EditError::Impossible(why.to_owned())))
     }
 
     fn with(self, when: When, may_lose: bool) -> Self {
-        let key = self.0.key;
+        let (key, doubtful) = (self.0.key, self.0.doubtful.clone());
         let change: Box<Change> = Box::new(move |editor| (self.0.change)(editor));
-        Self(Arc::new(Inner { when, key, may_lose, change }))
+        Self(Arc::new(Inner { when, key, may_lose, doubtful, change }))
+    }
+
+    pub(crate) fn doubtful(&self) -> &[Blkno] {
+        &self.0.doubtful
     }
 
     pub(crate) fn may_lose(&self) -> bool {
