@@ -5,7 +5,6 @@ mod asked;
 mod cluster;
 mod contents;
 mod crash;
-mod debugged;
 mod edited;
 mod filled;
 mod fixtures;

@@ -123,18 +123,21 @@ impl Description {
         let mut names: Vec<_> = names.split(|byte| *byte == 0).collect();
         names.retain(|name| !name.is_empty());
         names.sort_unstable();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let name = name.strip_prefix(".").unwrap_or(name);
-        writeln!(self.xattrs, "# file: {}", name.display())?;
+        let mut values = String::new();
         for name in names {
             let mut value = vec![0; 1 << 16];
-            let length = rustix::fs::lgetxattr(path, name, &mut value)?;
+            let length = match rustix::fs::lgetxattr(path, name, &mut value) {
+                // Linux lists those of users on links and devices, and gives nobody their values.
+                Err(rustix::io::Errno::NODATA) => continue,
+                length => length?,
+            };
             let hex = hex(value.get(..length).unwrap_or_default());
-            writeln!(self.xattrs, "{}=0x{hex}", String::from_utf8_lossy(name))?;
+            writeln!(values, "{}=0x{hex}", String::from_utf8_lossy(name))?;
         }
-        self.xattrs.push('\n');
+        if !values.is_empty() {
+            let name = name.strip_prefix(".").unwrap_or(name);
+            writeln!(self.xattrs, "# file: {}\n{values}", name.display())?;
+        }
         Ok(())
     }
 }
