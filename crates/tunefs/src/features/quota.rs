@@ -6,13 +6,12 @@ use ocfs2_format::quota::QuotaKind;
 
 use crate::work::Work;
 
-/// Makes the quota files of a kind and counts what is used, or removes them. Files are made before
-/// the feature is there, and removed after it has gone: without it, they are of no use.
+/// Makes the quota files of a kind and counts what is used, or removes them, in the transaction
+/// that changes the feature: files without it look as if the superblock had lost it.
 pub(super) fn set(work: &mut Work<'_>, bit: Features, kind: QuotaKind, on: bool) -> Result<()> {
     if on {
         let usage = work.edit.volume().quota_usage(kind, true)?;
         work.edit.create_quota_files(kind, &usage)?;
-        work.flush()?;
     }
     if work.edit.features().contains(bit) != on {
         work.edit.update_superblock(|superblock| {
@@ -22,7 +21,6 @@ pub(super) fn set(work: &mut Work<'_>, bit: Features, kind: QuotaKind, on: bool)
                 false => features.difference(bit),
             });
         })?;
-        work.flush()?;
     }
     if !on {
         work.edit.remove_quota_files(kind)?;
