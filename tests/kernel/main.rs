@@ -5,6 +5,7 @@ mod asked;
 mod cluster;
 mod contents;
 mod crash;
+mod debugged;
 mod edited;
 mod filled;
 mod fixtures;

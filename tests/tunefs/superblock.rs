@@ -99,7 +99,9 @@ fn what_is_not_agreed_to_is_not_done_and_an_undo_file_takes_it_back() {
     }
     assert!(fs::read(&bench.path).unwrap() == before);
     let undo = bench.scratch.join("undo");
-    bench.done(&format!("-L new -N 4 -J size=6M --undo-file {}", undo.display()));
+    let options = format!("-L new -N 4 -J size=6M --undo-file {}", undo.display());
+    let outcome = bench.tunefs(&options).expect_status(0);
+    assert!(outcome.stderr.contains("fsck.ocfs2 --undo="), "{outcome}");
     assert!(fs::read(&bench.path).unwrap() != before);
     let fsck = Run::new(program("fsck.ocfs2")).arg("--undo").arg(&undo).arg(&bench.path);
     fsck.success();
