@@ -70,6 +70,18 @@ pub fn argument(path: impl AsRef<OsStr>) -> String {
     argument_in(path.as_ref().as_bytes(), is_utf8_locale())
 }
 
+/// A volume as the arguments of a suggested command.
+pub fn volume_argument(partition: Option<u32>, device: impl AsRef<OsStr>) -> String {
+    let partition = partition.map(|number| format!("--partition {number} "));
+    partition.unwrap_or_default() + &argument(device)
+}
+
+/// The note that what was overwritten on a volume, given by its [`volume_argument`], is saved.
+pub fn undo_note(undo_file: impl AsRef<OsStr>, volume: &str) -> String {
+    let file = argument(undo_file);
+    format!("What was there is saved: fsck.ocfs2 --undo={file} {volume} puts it back")
+}
+
 fn argument_in(path: &[u8], utf8: bool) -> String {
     let path = match path.first() {
         Some(b'-') => Cow::Owned([b"./", path].concat()),

@@ -32,7 +32,7 @@ mod size;
 mod span;
 mod table;
 
-pub use encode::{argument, shown, terminal};
+pub use encode::{argument, shown, terminal, undo_note, volume_argument};
 pub use interrupt::{Interrupt, Interrupted};
 pub use output::{Output, OutputClosed, is_shared_output, is_terminal, print_json};
 pub use people::People;

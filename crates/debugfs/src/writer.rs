@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocfs2_cli::{Interrupt, argument, print_warning, shown};
+use ocfs2_cli::{Interrupt, print_warning, shown, undo_note, volume_argument};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_users::{Guard, GuardError};
@@ -131,8 +131,7 @@ impl Writer {
         let undo = saving.transpose()?;
         let volume = volume.on(Arc::clone(volume.device()));
         let damage = if any_damage { damage_of(&volume) } else { None };
-        let partition = partition.map(|number| format!("--partition {number} "));
-        let place = partition.unwrap_or_default() + &argument(path);
+        let place = volume_argument(partition, path);
         Ok(Self { volume, guard, undo, place, time: None, damage, log: None, interrupt })
     }
 
@@ -373,11 +372,7 @@ impl Writer {
     pub fn close(self) -> anyhow::Result<Option<String>> {
         let Some((saving, path)) = &self.undo else { return Ok(None) };
         Ok(Some(match saving.finish()? {
-            true => format!(
-                "What was there is saved: fsck.ocfs2 --undo={} {} puts it back",
-                argument(path),
-                self.place
-            ),
+            true => undo_note(path, &self.place),
             false => format!("Nothing was overwritten: there is no undo file {}", shown(path)),
         }))
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
-use ocfs2_cli::{Output, argument, print_json, program_name, progress};
+use ocfs2_cli::{Output, print_json, program_name, progress, undo_note, volume_argument};
 
 use crate::cli::Cli;
 use crate::summary::Summary;
@@ -119,13 +119,8 @@ impl Messages {
 
     /// The message that what was overwritten is saved.
     pub(crate) fn saved(&mut self, cli: &Cli, undo_file: &Path) {
-        let partition = cli.partition.map(|number| format!("--partition {number} "));
-        self.say(format_args!(
-            "What was there is saved: fsck.ocfs2 --undo={} {}{} puts it back.\n",
-            argument(undo_file),
-            partition.unwrap_or_default(),
-            argument(&cli.device)
-        ));
+        let volume = volume_argument(cli.partition, &cli.device);
+        self.say(format_args!("{}.\n", undo_note(undo_file, &volume)));
     }
 
     pub(crate) fn done(&mut self, summary: &Summary) {

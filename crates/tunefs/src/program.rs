@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ocfs2_cli::{
     Interrupt, Output, Status, argument, confirm, is_output_closed, print_error, print_note,
-    print_warning, program_name, shown,
+    print_warning, program_name, shown, undo_note, volume_argument,
 };
 use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::superblock::STATE_ERROR;
@@ -174,13 +174,7 @@ fn change(cli: &Cli) -> Result<()> {
         && saving.finish()?
         && cli.quiet == 0
     {
-        let partition = cli.partition.map(|number| format!("--partition {number} "));
-        print_note(format_args!(
-            "What was there is saved: fsck.ocfs2 --undo={} {}{} puts it back",
-            argument(path),
-            partition.unwrap_or_default(),
-            argument(&cli.device)
-        ));
+        print_note(undo_note(path, &volume_argument(cli.partition, &cli.device)));
     }
     result
 }

@@ -1,7 +1,8 @@
 //! The root and the system directory: the two directories without a parent.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_format::{Blkno, Block, ClusterSize};
+use ocfs2_format::quota::{QuotaHeader, QuotaKind};
+use ocfs2_format::{Blkno, Block, ClusterSize, Structure};
 
 use crate::open::mended;
 use crate::{Inode, Volume};
@@ -17,6 +18,14 @@ impl Volume {
     /// so that the volume has none, whatever the superblock says.
     pub fn has_no_checks(&self) -> bool {
         mended::has_no_checks(self)
+    }
+
+    /// The kind of a global quota file, by its header; `None` for any other file.
+    pub fn global_quota_of(&self, inode: &Inode) -> Option<QuotaKind> {
+        let mut bytes = [0; QuotaHeader::SIZE];
+        self.file(inode).ok()?.read_at(&mut bytes, 0).ok()?;
+        let magic = QuotaHeader::decode(&bytes).ok()?.dqh_magic;
+        [QuotaKind::User, QuotaKind::Group].into_iter().find(|kind| kind.global_magic() == magic)
     }
 
     /// The inode in a block, if it states this block number, whatever its checksum is.

@@ -5,9 +5,9 @@
 use ocfs2_format::check::Checked;
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::feature::{Incompat, RoCompat};
-use ocfs2_format::quota::{QuotaHeader, QuotaKind};
+use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::refcount::RefcountBlock;
-use ocfs2_format::{Blkno, Block, Structure};
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::tree::Extent;
 
 use super::dinode::Subject;
@@ -39,21 +39,15 @@ pub(super) fn has_index(directory: Blkno, out: &mut Collected) {
 pub(super) fn shows_quota(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let is_one = subject.dinode().flags().contains(InodeFlags::QUOTA)
         && subject.dinode().i_suballoc_slot == Dinode::GLOBAL_SLOT;
-    let Some(kind) = is_one.then(|| kind_of_quota(context, subject)).flatten() else { return };
+    let Some(kind) = is_one.then(|| context.volume.global_quota_of(subject.inode)).flatten() else {
+        return;
+    };
     if !context.volume.features().has_quota(kind) {
         match kind {
             QuotaKind::User => out.lacking.user_quota.by(subject.blkno(), ENOUGH),
             QuotaKind::Group => out.lacking.group_quota.by(subject.blkno(), ENOUGH),
         }
     }
-}
-
-/// The kind of a global quota file, by its header.
-fn kind_of_quota(context: &Context<'_>, subject: &Subject<'_>) -> Option<QuotaKind> {
-    let mut bytes = [0; QuotaHeader::SIZE];
-    context.volume.file(subject.inode).ok()?.read_at(&mut bytes, 0).ok()?;
-    let magic = QuotaHeader::decode(&bytes).ok()?.dqh_magic;
-    [QuotaKind::User, QuotaKind::Group].into_iter().find(|kind| kind.global_magic() == magic)
 }
 
 /// Returns whether a file has a refcount tree although the volume lacks the feature.

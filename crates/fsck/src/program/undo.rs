@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Error, Result, anyhow, bail};
-use ocfs2_cli::{Interrupt, Interrupted, argument, human_size, print_error, print_warning, shown};
+use ocfs2_cli::{
+    Interrupt, Interrupted, human_size, print_error, print_warning, shown, undo_note,
+    volume_argument,
+};
 use ocfs2_device::Device;
 use ocfs2_volume::Volume;
 use ocfs2_volume::gate::{Gate, Planned};
@@ -38,15 +41,9 @@ impl Run<'_> {
         let path = shown(self.cli.undo_file.as_deref().unwrap_or(Path::new("")));
         match saving.finish() {
             Ok(true) => {
-                let (file, device) = (
-                    argument(self.cli.undo_file.as_deref().unwrap_or(Path::new(""))),
-                    argument(&self.cli.device),
-                );
-                let partition = self.cli.partition_option();
-                self.report.note(&format!(
-                    "What was there is saved: fsck.ocfs2 --undo={file} {partition}{device} puts it \
-                     back."
-                ));
+                let file = self.cli.undo_file.as_deref().unwrap_or(Path::new(""));
+                let volume = volume_argument(self.cli.partition, &self.cli.device);
+                self.report.note(&format!("{}.", undo_note(file, &volume)));
             }
             Ok(false) => {
                 let text = format!("Nothing was overwritten: there is no undo file {path}.");

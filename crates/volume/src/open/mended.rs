@@ -17,7 +17,7 @@ use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::hash::uuid_hash;
 use ocfs2_format::heartbeat::MAX_NODES;
-use ocfs2_format::quota::{QuotaHeader, QuotaKind};
+use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{
     BACKUP_OFFSETS, MAX_SLOTS, REVISION, STACK_O2CB, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE,
@@ -297,10 +297,7 @@ impl Surroundings {
     fn quota_of(&self, anchor: &Anchor) -> Option<QuotaKind> {
         let is_one = anchor.dinode.flags().contains(InodeFlags::QUOTA);
         let inode = self.volume.stated_inode(anchor.dinode.i_blkno).filter(|_| is_one)?;
-        let mut bytes = [0; QuotaHeader::SIZE];
-        self.volume.file(&inode).ok()?.read_at(&mut bytes, 0).ok()?;
-        let magic = QuotaHeader::decode(&bytes).ok()?.dqh_magic;
-        [QuotaKind::User, QuotaKind::Group].into_iter().find(|kind| kind.global_magic() == magic)
+        self.volume.global_quota_of(&inode)
     }
 
     fn clusters(&self) -> Option<u32> {
