@@ -10,6 +10,7 @@ mod edited;
 mod filled;
 mod fixtures;
 mod gate;
+mod grown;
 mod lab;
 mod lock;
 mod mounted;

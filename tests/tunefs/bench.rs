@@ -114,6 +114,11 @@ impl Bench {
     }
 }
 
+/// Makes an image larger.
+pub fn extend(path: &Path, mib: u64) {
+    std::fs::File::options().write(true).open(path).unwrap().set_len(mib << 20).unwrap();
+}
+
 pub fn volume_at(path: &Path) -> Volume {
     let device = open(path, &DeviceOptions::default()).unwrap();
     Volume::open(device, &VolumeOptions::default()).unwrap()

@@ -1,16 +1,12 @@
 //! Volumes that are made larger.
 
-use std::fs::{self, File};
+use std::fs;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::chain::ChainList;
 use ocfs2_testing::{Run, oracle};
 
-use crate::bench::{Bench, FORMS, volume_at};
-
-fn extend(path: &std::path::Path, mib: u64) {
-    File::options().write(true).open(path).unwrap().set_len(mib << 20).unwrap();
-}
+use crate::bench::{Bench, FORMS, extend, volume_at};
 
 /// Returns the groups and chains of the global bitmap, without the bits of backups, which the C
 /// tool forgets.

@@ -6,7 +6,7 @@ use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, backup_blocks};
 use ocfs2_testing::{Run, oracle, program};
 use ocfs2_volume::{SuperblockAt, VolumeOptions};
 
-use crate::bench::{Bench, contents};
+use crate::bench::{Bench, contents, extend};
 
 const UUID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -150,4 +150,65 @@ fn files_with_holes_are_listed_as_the_c_tool_does() {
     assert_eq!(ours, theirs);
     assert!(ours.contains("\t\t/one\n") && ours.contains("\t2\t\t/two\n"), "{ours}");
     assert_eq!(SUPERBLOCK_BLKNO.0, 2);
+}
+
+#[test]
+fn the_superblock_is_listed_as_debugfs_shows_it() {
+    let bench = Bench::new("-b 1K -C 4K -L data", "64M");
+    let listed = Run::new(program("tunefs.ocfs2")).arg("-l").arg(&bench.path).success().stdout;
+    for debugfs in [Some(program("debugfs.ocfs2")), oracle("debugfs.ocfs2")].into_iter().flatten() {
+        let shown = Run::new(debugfs).args(["-R", "stats -h"]).arg(&bench.path).success().stdout;
+        assert_eq!(listed, shown);
+    }
+    assert!(listed.contains("\tLabel: data\n"), "{listed}");
+}
+
+/// Runs with `--json` and returns the document.
+fn json(bench: &Bench, options: &[&str], status: i32) -> serde_json::Value {
+    let run = Run::new(program("tunefs.ocfs2")).arg("--json").args(options).arg(&bench.path);
+    serde_json::from_str(&run.stdin("n\n").output().expect_status(status).stdout).unwrap()
+}
+
+#[test]
+fn results_are_reported_as_json() {
+    let bench = Bench::new("-b 1K -C 4K -L data -N 2", "64M");
+    let outcomes = |document: &serde_json::Value| -> Vec<(String, String)> {
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let changes = document["changes"].as_array().unwrap().iter();
+        changes.map(|it| (text(&it["change"]), text(&it["outcome"]))).collect()
+    };
+    let is = |found: &[(String, String)], wanted: &[(&str, &str)]| {
+        let found: Vec<_> = found.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        assert_eq!(found, wanted);
+    };
+    let listed = json(&bench, &["-l"], 0);
+    is(&outcomes(&listed), &[]);
+    assert_eq!(listed["volume"]["label"], "data");
+    let wanted = ["-n", "-L", "new", "-N", "3", "--fs-features=sparse,nounwritten"];
+    let planned = json(&bench, &wanted, 0);
+    let possible = "possible";
+    is(
+        &outcomes(&planned),
+        &[
+            ("label", possible),
+            ("node-slots", possible),
+            ("nounwritten", possible),
+            ("sparse", "already"),
+        ],
+    );
+    assert_eq!((&planned["volume"]["label"], &planned["dry_run"]), (&"data".into(), &true.into()));
+    let done = json(&bench, &wanted[1..], 0);
+    assert!(outcomes(&done).contains(&("node-slots".into(), "done".into())), "{done}");
+    assert_eq!(done["volume"]["node_slots"], 3);
+    assert_eq!(done["errors"].as_array().unwrap().len(), 0);
+    let unit = "-Sclusters";
+    is(&outcomes(&json(&bench, &[unit], 0)), &[("volume-size", "already")]);
+    extend(&bench.path, 65);
+    is(&outcomes(&json(&bench, &[unit], 0)), &[("volume-size", "done")]);
+    let declined = json(&bench, &["-U0123456789abcdef0123456789abcdef"], 0);
+    is(&outcomes(&declined), &[("uuid-reset", "declined")]);
+    let refused = json(&bench, &["--usrquota-sync-interval", "200"], 1);
+    assert_eq!((&refused["status"], refused["changes"].as_array().unwrap().len()), (&1.into(), 0));
+    assert!(refused["errors"][0].as_str().unwrap().contains("the user quota is not enabled"));
+    bench.judge("json");
 }

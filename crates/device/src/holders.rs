@@ -78,6 +78,19 @@ pub fn holders(path: &Path) -> io::Result<Vec<Holder>> {
     Ok(found)
 }
 
+/// Returns where the block device `path` itself is mounted, in the order of their names; nothing for
+/// what is not a block device.
+pub fn mount_points(path: &Path) -> Vec<PathBuf> {
+    let Ok(metadata) = fs::metadata(path) else { return Vec::new() };
+    if !metadata.file_type().is_block_device() {
+        return Vec::new();
+    }
+    let number = Number::from_rdev(metadata.rdev());
+    let system = System::running();
+    let of = system.mounts().filter(|(device, _)| *device == number).map(|(_, folder)| folder);
+    of.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// Whether the kernel treats the block device `path` as read-only.
 pub(super) fn is_read_only(path: &Path) -> bool {
     let Ok(metadata) = fs::metadata(path) else { return false };

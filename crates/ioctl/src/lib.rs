@@ -48,6 +48,38 @@ impl Mounted {
         Self::open_with(path, OpenOptions::new().read(true).write(true), true)
     }
 
+    /// Number of blocks of the volume, as the kernel has it: the device may be behind.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn blocks(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstatfs(&self.file)?.f_blocks)
+    }
+
+    /// Whether the volume is mounted read-only.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn is_read_only(&self) -> io::Result<bool> {
+        let flags = rustix::fs::fstatvfs(&self.file)?.f_flag;
+        Ok(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    }
+
+    /// Takes the lock of this file or folder, as flock(2), if nobody has it: on this host, and in
+    /// the cluster unless the volume was mounted with `localflocks`. It is held until this is
+    /// dropped.
+    ///
+    /// # Errors
+    /// Those of the kernel, other than that somebody has it.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        use rustix::fs::{FlockOperation, flock};
+        match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(err) => Err(err.into()),
+        }
+    }
+
     fn open_with(path: &Path, how: &OpenOptions, is_coherent: bool) -> io::Result<Option<Self>> {
         // Opening a special file might block or have side effects.
         let kind = path.metadata()?.file_type();

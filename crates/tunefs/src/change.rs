@@ -43,6 +43,15 @@ pub(crate) enum State {
     Critical(String, String),
 }
 
+impl State {
+    /// The message or question.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Done(text) | Self::Ask(text) | Self::Critical(_, text) => text,
+        }
+    }
+}
+
 impl Change {
     /// Returns all changes except that of the size.
     ///
@@ -176,6 +185,23 @@ impl Change {
                 None => State::Ask(switch.question(device)),
             },
         })
+    }
+
+    /// The option that requests it; of a feature, its name, with `no` before it if it goes off.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Label(_) => "label".to_owned(),
+            Self::Uuid(_) => "uuid-reset".to_owned(),
+            Self::Clone(_) => "cloned-volume".to_owned(),
+            Self::Stack(_) => "update-cluster-stack".to_owned(),
+            Self::Interval(QuotaKind::User, _) => "usrquota-sync-interval".to_owned(),
+            Self::Interval(QuotaKind::Group, _) => "grpquota-sync-interval".to_owned(),
+            Self::Slots(..) => "node-slots".to_owned(),
+            Self::Journals(_) => "journal-options".to_owned(),
+            Self::Switch(switch) => {
+                format!("{}{}", if switch.on { "" } else { "no" }, switch.feature.name)
+            }
+        }
     }
 
     /// Whether this can take several transactions.

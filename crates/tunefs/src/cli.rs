@@ -35,9 +35,14 @@ use uuid::Uuid;
 /// copy of a mounted volume looks like one that was not unmounted. Before clusters are allocated,
 /// the chains of the global bitmap are checked.
 ///
-/// Not implemented yet, and refused: fewer node slots, smaller volumes, and extending a mounted
-/// volume. tunefs.ocfs2 of ocfs2-tools does some of these; if this program was installed over it,
-/// it is available as tunefs.ocfs2.orig.
+/// Not implemented yet, and refused: fewer node slots and smaller volumes. tunefs.ocfs2 of
+/// ocfs2-tools does some of these; if this program was installed over it, it is available as
+/// tunefs.ocfs2.orig.
+///
+/// A volume that is mounted on this host is extended by its kernel (-S alone): in a cluster on any
+/// node that has it mounted, while all of them go on working. One program at a time does so: it
+/// holds a lock on the mount point, and under o2cb the lock of tunefs.ocfs2 of ocfs2-tools. Every
+/// node has to see the new size of the device before.
 ///
 /// Differences from that program: -n answers no to all questions, even to those asked only with -i,
 /// so that nothing is changed; a label given to --cloned-volume is used; %B is supported;
@@ -92,6 +97,10 @@ pub struct Cli {
     /// - to align text on the left. \a \b \f \n \r \t \v and \\ are supported.
     #[arg(short = 'Q', long, value_name = "FORMAT")]
     pub query: Option<String>,
+
+    /// Print the superblock
+    #[arg(short = 'l', long)]
+    pub list: bool,
 
     /// List files with holes, and the number of clusters in these holes
     #[arg(long)]
@@ -151,6 +160,10 @@ pub struct Cli {
     #[arg(short, long)]
     pub progress: bool,
 
+    /// Print what was done, and the volume afterwards, as JSON; with -l or alone, only the volume
+    #[arg(long, conflicts_with_all = ["query", "list_sparse", "progress"])]
+    pub json: bool,
+
     /// Save what is overwritten in the new file FILE; fsck.ocfs2 --undo restores it
     #[arg(long, value_name = "FILE")]
     pub undo_file: Option<PathBuf>,
@@ -183,6 +196,11 @@ impl Cli {
             || self.fs_features.is_some()
             || self.usrquota_sync_interval.is_some()
             || self.grpquota_sync_interval.is_some()
+    }
+
+    /// Whether a change other than that of the size is requested.
+    pub(crate) fn changes_more_than_size(&self) -> bool {
+        Self { volume_size: None, ..self.clone() }.changes()
     }
 
     fn changes_superblock(&self) -> bool {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ocfs2_cli::{
-    Interrupt, Output, Status, argument, confirm, is_output_closed, print_error, print_note,
-    print_warning, program_name, shown, undo_note, volume_argument,
+    Interrupt, Output, Status, argument, confirm, is_output_closed, print_error, print_json,
+    print_note, print_warning, program_name, shown, undo_note, volume_argument,
 };
 use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::superblock::STATE_ERROR;
@@ -21,6 +21,9 @@ use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{Error, OpenVolumeError, Timestamp, Volume, VolumeOptions};
 
 use crate::change::{Change, State};
+use crate::cli::Unit;
+use crate::online::{Online, Stopped};
+use crate::report::{Entry, Outcome, Outcomes, Report};
 use crate::work::Work;
 use crate::{Cli, check, query, size, sparse};
 
@@ -28,6 +31,12 @@ use crate::{Cli, check, query, size, sparse};
 const UNCHANGED: Status = Status(2);
 /// The change failed after something was written.
 const NEEDS_FSCK: Status = Status(3);
+
+/// The name of a part of the work, as the C tool has it.
+const GROWING: &str = "Growing the filesystem";
+
+/// The name of a change of the size.
+const SIZE: &str = "volume-size";
 
 /// A change that takes several transactions was made in part. The volume can be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -47,30 +56,57 @@ pub fn run(cli: &Cli) -> Result<Status> {
         out.write_all(query(volume.superblock(), format)?.as_bytes())?;
         out.flush()?;
     }
+    if cli.list && !cli.json {
+        let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
+        let volume = open_volume(cli, false, &options)?;
+        let mut out = Output::buffered();
+        ocfs2_show::superblock(&mut out, volume.superblock())?;
+        out.flush()?;
+    }
     if cli.list_sparse {
         let interrupt = Interrupt::install()?;
         let volume = open_volume(cli, false, &VolumeOptions::default())?;
         sparse::list(&volume, &mut Output::buffered(), &interrupt)
             .with_context(|| shown(&cli.device))?;
     }
-    if !cli.changes() {
+    if !cli.changes() && !cli.json {
         return Ok(Status::SUCCESS);
     }
-    let failed = match change(cli).with_context(|| shown(&cli.device)) {
-        Ok(()) => return Ok(Status::SUCCESS),
-        Err(err) => err,
+    let outcomes = Outcomes::default();
+    let made = match cli.changes() {
+        true => change(cli, &outcomes).with_context(|| shown(&cli.device)),
+        false => Ok(()),
     };
-    if is_output_closed(&failed) {
-        return Err(failed);
+    let status = match &made {
+        Ok(()) => Status::SUCCESS,
+        Err(err) if is_output_closed(err) => return made.map(|()| Status::SUCCESS),
+        Err(err) => {
+            print_error(err);
+            status_of(err)
+        }
+    };
+    if cli.json {
+        let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
+        let volume = open_volume(cli, false, &options);
+        let error = made.as_ref().err().or(volume.as_ref().err()).map(|err| format!("{err:#}"));
+        let report = Report::new(cli, outcomes, volume.as_ref().ok(), error, status.0);
+        print_json(&mut Output::stdout(), &report)?;
+        if made.is_ok() {
+            volume?;
+        }
     }
-    print_error(&failed);
-    Ok(status_of(&failed))
+    Ok(status)
 }
 
 /// The exit status for a failed change, which says whether the volume is unchanged.
 fn status_of(err: &anyhow::Error) -> Status {
     if err.is::<Partly>() {
         return NEEDS_FSCK;
+    }
+    match err.downcast_ref::<Stopped>() {
+        Some(Stopped::Unchanged) => return UNCHANGED,
+        Some(Stopped::At(_)) => return NEEDS_FSCK,
+        None => {}
     }
     for cause in err.chain() {
         if let Some(commit) = cause.downcast_ref::<CommitError>() {
@@ -103,11 +139,50 @@ fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume
     volume.with_context(|| shown(&cli.device))
 }
 
-fn change(cli: &Cli) -> Result<()> {
+fn change(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
+    if let Some(unit) = cli.volume_size
+        && cli.partition.is_none()
+        && let Some(online) = Online::find(&cli.device)?
+    {
+        return grow_online(cli, online, unit, outcomes);
+    }
+    change_unmounted(cli, outcomes)
+}
+
+/// Extends a volume that is mounted on this host.
+fn grow_online(cli: &Cli, mut online: Online, unit: Unit, outcomes: &Outcomes) -> Result<()> {
+    let run = Run::new(cli, outcomes)?;
+    let Some(target) = online.target(cli, unit)? else {
+        run.say_same_size(online.volume());
+        return Ok(());
+    };
+    let question = run.growth_question(online.volume(), target);
+    if cli.no {
+        run.note(SIZE, Outcome::Possible, &question);
+        return run.print(&[&format!("{question}? n"), "Nothing was changed"]);
+    }
+    if !run.agrees(SIZE, &State::Ask(question.clone()))? {
+        return Ok(());
+    }
+    let before = online.volume().geometry().clusters;
+    let mut step = |now: u32| {
+        run.interrupt.check()?;
+        run.progress((now - before) as usize, (target - before) as usize, GROWING);
+        Ok(())
+    };
+    online.grow(target, &mut step)?;
+    run.progress(1, 1, GROWING);
+    run.note(SIZE, Outcome::Done, &question);
+    run.say(&format!("The filesystem has {target} clusters"));
+    Ok(())
+}
+
+/// Makes the changes of a volume that nobody uses.
+fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
     let write = !cli.no;
     let options = VolumeOptions { write, strict: write, ..Default::default() };
     let volume = open_volume(cli, write, &options)?;
-    let run = Run { cli, device: shown(&cli.device), interrupt: Interrupt::install()? };
+    let run = Run::new(cli, outcomes)?;
     // Report invalid requests before examining anything.
     let growth = match cli.volume_size {
         Some(unit) => size::target(cli, &volume, unit)?,
@@ -122,10 +197,7 @@ fn change(cli: &Cli) -> Result<()> {
         ));
     }
     if cli.volume_size.is_some() && growth.is_none() {
-        let (device, clusters) = (&run.device, volume.geometry().clusters);
-        run.say(&format!(
-            "Filesystem on device \"{device}\" is already {clusters} clusters; nothing to do"
-        ));
+        run.say_same_size(&volume);
     }
     let is_superblock = !cli.changes_structures();
     let is_copy = is_superblock && cli.cloned_volume.is_some();
@@ -172,7 +244,7 @@ fn change(cli: &Cli) -> Result<()> {
     let result = run.change(&volume, &pass, growth, &changes);
     if let Some((saving, path)) = saving
         && saving.finish()?
-        && cli.quiet == 0
+        && !run.is_quiet()
     {
         print_note(undo_note(path, &volume_argument(cli.partition, &cli.device)));
     }
@@ -191,7 +263,8 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
     };
     let changes = Change::all(cli, volume)?;
     check::sound(volume)?;
-    let run = Run { cli, device: shown(&cli.device), interrupt: Interrupt::install()? };
+    let outcomes = Outcomes::default();
+    let run = Run::new(cli, &outcomes)?;
     run.change(volume, &|_: &Work<'_>| Ok(device), growth, &changes)
 }
 
@@ -200,9 +273,25 @@ struct Run<'a> {
     cli: &'a Cli,
     device: String,
     interrupt: Interrupt,
+    outcomes: &'a Outcomes,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(cli: &'a Cli, outcomes: &'a Outcomes) -> Result<Self> {
+        Ok(Self { cli, device: shown(&cli.device), interrupt: Interrupt::install()?, outcomes })
+    }
+
+    /// Notes the outcome of a change for the report.
+    fn note(&self, change: &str, outcome: Outcome, text: &str) {
+        let entry = Entry { change: change.to_owned(), outcome, text: text.to_owned() };
+        self.outcomes.borrow_mut().push(entry);
+    }
+
+    /// Whether nothing but errors is printed as text.
+    fn is_quiet(&self) -> bool {
+        self.cli.quiet > 0 || self.cli.json
+    }
+
     /// Makes all changes. `pass` is called once for each step, and returns the device to write to.
     fn change<D: Device>(
         &self,
@@ -212,13 +301,15 @@ impl Run<'_> {
         changes: &[Change],
     ) -> Result<()> {
         let (mut grown, mut growth) = (None, growth);
-        if let Some(clusters) = growth
-            && !self.agrees(&State::Ask(self.growth_question(volume, clusters)))?
-        {
-            growth = None;
+        if let Some(clusters) = growth {
+            let question = self.growth_question(volume, clusters);
+            if !self.agrees(SIZE, &State::Ask(question))? {
+                growth = None;
+            }
         }
         if let Some(clusters) = growth {
             self.grow(volume, clusters, pass)?;
+            self.note(SIZE, Outcome::Done, &self.growth_question(volume, clusters));
             let options = VolumeOptions { write: true, strict: true, ..Default::default() };
             grown = Some(Volume::open(Arc::clone(volume.device()), &options)?);
         }
@@ -228,6 +319,15 @@ impl Run<'_> {
         };
         let volume = grown.as_ref().unwrap_or(volume);
         self.transaction(volume, pass, changes).map_err(after)
+    }
+
+    fn say_same_size(&self, volume: &Volume) {
+        let (device, clusters) = (&self.device, volume.geometry().clusters);
+        let text = format!(
+            "Filesystem on device \"{device}\" is already {clusters} clusters; nothing to do"
+        );
+        self.note(SIZE, Outcome::Already, &text);
+        self.say(&text);
     }
 
     fn growth_question(&self, volume: &Volume, clusters: u32) -> String {
@@ -241,14 +341,14 @@ impl Run<'_> {
         clusters: u32,
         pass: &dyn Fn(&Work<'_>) -> Result<D>,
     ) -> Result<()> {
-        self.progress(0, 1, "Growing the filesystem");
+        self.progress(0, 1, GROWING);
         let mut work = Work::new(Edit::new(volume, options()), &only_one);
         let growth = work.edit.grow(clusters)?;
         let pass = pass(&work)?;
         growth.write(&pass)?;
         work.commit(volume.max_slots(), &pass)?;
         self.say(&format!("The filesystem has {clusters} clusters"));
-        self.progress(1, 1, "Growing the filesystem");
+        self.progress(1, 1, GROWING);
         Ok(())
     }
 
@@ -265,18 +365,20 @@ impl Run<'_> {
     ) -> Result<()> {
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
         let mut work = Work::new(Edit::new(volume, options()), &rehearsed);
-        let mut done = Vec::new();
+        let (mut done, mut questions) = (Vec::new(), Vec::new());
         for change in changes {
             let state = change.state(work.edit.volume(), &self.device)?;
             if let State::Done(text) = &state {
+                self.note(&change.name(), Outcome::Already, text);
                 self.say_already(change, text);
                 continue;
             }
-            if !self.agrees(&state)? {
+            if !self.agrees(&change.name(), &state)? {
                 continue;
             }
             change.apply(&mut work)?;
             done.push(change);
+            questions.push(state.text().to_owned());
         }
         work.edit.finish()?;
         if work.is_empty() {
@@ -292,8 +394,9 @@ impl Run<'_> {
             work.commit(volume.max_slots(), &pass)?;
         }
         self.progress(done.len(), done.len(), "Writing the changes");
-        for change in done {
-            if matches!(change, Change::Stack(_)) && self.cli.quiet == 0 {
+        for (change, question) in done.iter().zip(&questions) {
+            self.note(&change.name(), Outcome::Done, question);
+            if matches!(change, Change::Stack(_)) && !self.is_quiet() {
                 writeln!(Output::stdout(), "The cluster stack was changed")?;
             }
         }
@@ -343,19 +446,22 @@ impl Run<'_> {
 
     /// Prints the questions and messages of a dry run.
     fn preview(&self, volume: &Volume, growth: Option<u32>, changes: &[Change]) -> Result<()> {
-        let mut out = Output::stdout();
-        let is_quiet = self.cli.quiet > 0;
-        let mut say = |text: &str| match is_quiet {
-            true => Ok(()),
-            false => writeln!(out, "{text}"),
-        };
+        let say = |text: &str| self.print(&[text]);
         if let Some(clusters) = growth {
-            say(&format!("{}? n", self.growth_question(volume, clusters)))?;
+            let question = self.growth_question(volume, clusters);
+            say(&format!("{question}? n"))?;
+            self.note(SIZE, Outcome::Possible, &question);
         }
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
         let mut work = Work::new(Edit::new(volume, options()), &rehearsed);
         for change in changes {
-            match change.state(work.edit.volume(), &self.device)? {
+            let state = change.state(work.edit.volume(), &self.device)?;
+            let outcome = match &state {
+                State::Done(_) => Outcome::Already,
+                _ => Outcome::Possible,
+            };
+            self.note(&change.name(), outcome, state.text());
+            match state {
                 State::Done(text) => say(&text)?,
                 State::Ask(question) => say(&format!("{question}? n"))?,
                 State::Critical(text, question) => {
@@ -372,8 +478,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Prints lines, unless told to be quiet.
+    fn print(&self, lines: &[&str]) -> Result<()> {
+        let mut out = Output::stdout();
+        for line in lines.iter().filter(|_| !self.is_quiet()) {
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+
     /// Whether a change may be made.
-    fn agrees(&self, state: &State) -> Result<bool> {
+    fn agrees(&self, change: &str, state: &State) -> Result<bool> {
         let question = match state {
             State::Done(_) => return Ok(false),
             State::Ask(question) => {
@@ -383,22 +498,21 @@ impl Run<'_> {
                 question
             }
             State::Critical(text, question) => {
-                if self.cli.quiet == 0 {
-                    writeln!(Output::stdout(), "{text}")?;
-                }
+                self.print(&[text])?;
                 question
             }
         };
-        if self.cli.yes {
-            return Ok(true);
+        let agrees = self.cli.yes || confirm(question, "-y", &self.interrupt)?;
+        if !agrees {
+            self.note(change, Outcome::Declined, question);
         }
-        confirm(question, "-y", &self.interrupt)
+        Ok(agrees)
     }
 
     /// Reports that a change is already done: with -v only, except for the cluster.
     fn say_already(&self, change: &Change, text: &str) {
         match change {
-            Change::Stack(_) if self.cli.quiet == 0 => {
+            Change::Stack(_) if !self.is_quiet() => {
                 let _ = writeln!(Output::stdout(), "{text}");
             }
             _ => self.say(text),

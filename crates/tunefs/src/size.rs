@@ -8,7 +8,8 @@ use ocfs2_volume::Volume;
 use crate::Cli;
 use crate::cli::Unit;
 
-/// Returns the new number of clusters of `volume`; `None` if it has that size already.
+/// Returns the new number of clusters of `volume`, which has the number of clusters that its
+/// geometry states; `None` if it has that size already.
 ///
 /// # Errors
 /// If the device has no room for them, or there would be fewer, or too many.

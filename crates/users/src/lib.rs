@@ -11,6 +11,7 @@ pub mod holding;
 pub mod lock;
 mod occupant;
 pub mod regions;
+pub mod resize;
 
 pub use detect::detect;
 pub use guard::{Guard, GuardError};

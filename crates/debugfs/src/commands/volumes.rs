@@ -11,7 +11,7 @@ use super::dirs::list;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::{OpenOptions, Shell};
-use crate::show::{inode, superblock};
+use crate::show::inode;
 use crate::volume::Fs;
 use crate::words::number;
 
@@ -106,7 +106,7 @@ pub(super) fn stats(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
             })?
         }
     };
-    superblock::superblock(out, &found.superblock)?;
+    ocfs2_show::superblock(out, &found.superblock)?;
     if only_head {
         out.structure(&found.block, fs.has_checks())?;
         return Ok(());

@@ -4,10 +4,11 @@ use std::io::Write;
 
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::dir::DirTrailer;
+use ocfs2_show::time;
 use ocfs2_volume::Inode;
 
 use super::parts::Shape;
-use super::{Out, Shown, check_at, time};
+use super::{Out, Shown, check_at};
 use crate::record::Record;
 use crate::volume::{DirBlock, Entry};
 

@@ -9,9 +9,10 @@ use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::TruncateLog;
+use ocfs2_show::time;
 use ocfs2_volume::Inode;
 
-use super::{Out, Shown, bits, block_check, extents, group, time};
+use super::{Out, Shown, bits, block_check, extents, group};
 use crate::error::{Failure, Problem};
 use crate::volume::Fs;
 

@@ -10,8 +10,6 @@ pub mod inode;
 pub mod journal;
 pub mod parts;
 pub mod refcount;
-pub mod superblock;
-pub mod time;
 pub mod xattr;
 
 use std::io;

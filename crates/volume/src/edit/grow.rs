@@ -74,7 +74,8 @@ impl Edit {
             let (mut desc, mut block) = (group.desc.clone(), group.block().to_vec());
             let (before, after) = (desc.bg_bits, geometry.group_clusters(last) as u16);
             desc.bg_bits = after;
-            let backups: Vec<u32> = growth.backups_of(last).collect();
+            let backups: Vec<u32> =
+                backups_in(&growth.volume, last, growth.blocks.clone()).collect();
             let added = after.saturating_sub(before);
             let mut bitmap = desc.bitmap_mut(&mut block).in_block(group.blkno)?;
             bitmap.clear_range(before.into(), added.into());
@@ -89,17 +90,17 @@ impl Edit {
                 chain.c_free = chain.c_free.saturating_add(free.into());
             }
             for index in growth.groups.clone() {
-                let (chain, bits, taken) = growth.counts(index);
-                let chain = chain as usize;
+                let group = growth.group(index);
+                let chain = usize::from(group.chain);
                 if chain >= allocator.chains.len() {
                     allocator.chains.resize(chain + 1, ChainRec::default());
                 }
                 if let Some(record) = allocator.chains.get_mut(chain) {
-                    record.c_blkno = geometry.group_blkno(index);
-                    record.c_total = record.c_total.saturating_add(bits);
-                    record.c_free = record.c_free.saturating_add(bits - taken);
+                    record.c_blkno = group.blkno;
+                    record.c_total = record.c_total.saturating_add(group.clusters.into());
+                    record.c_free = record.c_free.saturating_add(group.free().into());
                 }
-                used += taken;
+                used += u32::from(group.clusters - group.free());
             }
             edit.write_global_bitmap(&allocator, (used, clusters))?;
             edit.write_superblocks(old.blocks())?;
@@ -140,21 +141,11 @@ impl Growth {
         self.groups.end - self.groups.start
     }
 
-    /// The bits of a group that new backups of the superblock take.
-    fn backups_of(&self, index: u32) -> impl Iterator<Item = u32> {
-        let geometry = *self.volume.geometry();
-        let clusters = self.volume.backups_within(self.blocks.clone());
-        let clusters = clusters.filter_map(move |blkno| geometry.cluster_of(blkno));
-        let places = clusters.map(move |cluster| geometry.group_of(cluster));
-        places.filter(move |(group, _)| *group == index).map(|(_, bit)| bit)
-    }
-
-    /// The chain of a new group, its bits, and those that are set.
-    fn counts(&self, index: u32) -> (u32, u32, u32) {
+    /// A new group.
+    fn group(&self, index: u32) -> NewGroup {
         let chains = u32::from(self.allocator.header.cl_count).max(1);
         let chain = (self.chain + (index - self.groups.start)) % chains;
-        let bits = self.volume.geometry().group_clusters(index);
-        (chain, bits, 1 + self.backups_of(index).count() as u32)
+        NewGroup::new(&self.volume, self.allocator.inode.blkno, index, chain as u16)
     }
 
     /// Writes the new groups and backups to `device` and flushes it.
@@ -162,63 +153,120 @@ impl Growth {
     /// # Errors
     /// [`EditError::Volume`]: it cannot be written; the volume is as before.
     pub fn write(&self, device: &dyn Device) -> Result<(), EditError> {
+        let chains = u32::from(self.allocator.header.cl_count).max(1);
         for index in self.groups.clone() {
-            let blkno = self.volume.geometry().group_blkno(index);
-            let group = self.group(index, blkno)?;
-            self.put::<GroupDesc>(device, blkno, group)?;
+            let group = self.group(index);
+            // The head of the chain so far: another new group, or the old head.
+            let before = index.checked_sub(chains).filter(|before| self.groups.contains(before));
+            let heads = &self.allocator.chains;
+            let head = || heads.get(usize::from(group.chain)).map(|record| record.c_blkno);
+            let next =
+                before.map(|before| self.volume.geometry().group_blkno(before)).or_else(head);
+            group.write(&self.volume, next.unwrap_or_default(), device)?;
         }
         for blkno in self.volume.backups_within(self.blocks.clone()) {
             let found = self.volume.superblock_of(self.volume.superblock(), blkno)?;
-            self.put::<Dinode>(device, blkno, found.block)?;
+            put::<Dinode>(&self.volume, device, blkno, found.block)?;
         }
         let blkno = Blkno(self.blocks.start);
         Ok(device.flush().map_err(|source| Error::Write { blkno, source })?)
     }
+}
 
-    fn group(&self, index: u32, blkno: Blkno) -> Result<Vec<u8>, Error> {
-        let geometry = self.volume.geometry();
-        let (chain, bits, taken) = self.counts(index);
-        // The head of the chain so far: another new group, or the old head.
-        let chains = u32::from(self.allocator.header.cl_count).max(1);
-        let before = index.checked_sub(chains).filter(|before| self.groups.contains(before));
-        let head = || self.allocator.chains.get(chain as usize).map(|record| record.c_blkno);
-        let next = before.map(|before| geometry.group_blkno(before)).or_else(head);
+/// A group of clusters behind the end of a volume, before it becomes a part of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewGroup {
+    /// The block of its descriptor.
+    pub blkno: Blkno,
+    /// The chain that it becomes a part of.
+    pub chain: u16,
+    /// Number of its clusters.
+    pub clusters: u16,
+    /// The clusters of its descriptor and of backups of the superblock.
+    taken: Vec<u32>,
+    /// The inode of the global bitmap.
+    bitmap: Blkno,
+}
+
+impl NewGroup {
+    /// Group number `index` of `volume`, which has its new size already.
+    fn new(volume: &Volume, bitmap: Blkno, index: u32, chain: u16) -> Self {
+        let geometry = volume.geometry();
+        let clusters = geometry.group_clusters(index) as u16;
+        let mut taken = vec![0];
+        taken.extend(backups_in(volume, index, 0..geometry.blocks()));
+        taken.dedup();
+        Self { blkno: geometry.group_blkno(index), chain, clusters, taken, bitmap }
+    }
+
+    /// The group after group number `last`, which is on the disk. `volume` is the volume with its
+    /// new size.
+    ///
+    /// # Errors
+    /// The descriptor of that group, or the inode of the global bitmap, is damaged.
+    pub fn after(volume: &Volume, last: u32) -> Result<Self, Error> {
+        let allocator = volume.global_bitmap()?;
+        let chains = allocator.header.cl_count.max(1);
+        let (desc, _) = volume.read::<GroupDesc>(volume.geometry().group_blkno(last))?;
+        let chain = desc.bg_chain.saturating_add(1) % chains;
+        Ok(Self::new(volume, allocator.inode.blkno, last + 1, chain))
+    }
+
+    /// Number of its clusters that are free.
+    pub fn free(&self) -> u16 {
+        self.clusters.saturating_sub(self.taken.len() as u16)
+    }
+
+    /// Writes its descriptor, with `next` as the group after it in its chain, and zeroes the rest
+    /// of that cluster. `volume` is the one it becomes a part of.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, volume: &Volume, next: Blkno, device: &dyn Device) -> Result<(), Error> {
         let desc = GroupDesc {
             bg_signature: GroupDesc::SIGNATURE,
-            bg_size: GroupDesc::bitmap_size(geometry.block_size),
-            bg_bits: bits as u16,
-            bg_free_bits_count: (bits - taken) as u16,
-            bg_chain: chain as u16,
-            bg_generation: self.volume.generation(),
-            bg_next_group: next.unwrap_or_default(),
-            bg_parent_dinode: self.allocator.inode.blkno,
-            bg_blkno: blkno,
+            bg_size: GroupDesc::bitmap_size(volume.block_size()),
+            bg_bits: self.clusters,
+            bg_free_bits_count: self.free(),
+            bg_chain: self.chain,
+            bg_generation: volume.generation(),
+            bg_next_group: next,
+            bg_parent_dinode: self.bitmap,
+            bg_blkno: self.blkno,
             ..GroupDesc::default()
         };
-        let mut block = vec![0; geometry.block_size.size()];
-        desc.encode(&mut block).in_block(blkno)?;
-        let mut bitmap = desc.bitmap_mut(&mut block).in_block(blkno)?;
-        bitmap.set_range(0, 1);
-        self.backups_of(index).for_each(|bit| bitmap.set_range(bit as usize, 1));
-        Ok(block)
+        let mut block = vec![0; volume.block_size().size()];
+        desc.encode(&mut block).in_block(self.blkno)?;
+        let mut bitmap = desc.bitmap_mut(&mut block).in_block(self.blkno)?;
+        self.taken.iter().for_each(|bit| bitmap.set_range(*bit as usize, 1));
+        put::<GroupDesc>(volume, device, self.blkno, block)
     }
+}
 
-    /// Writes a block of metadata that begins a cluster, and zeroes the rest of the cluster.
-    fn put<T: Block>(
-        &self,
-        device: &dyn Device,
-        blkno: Blkno,
-        mut block: Vec<u8>,
-    ) -> Result<(), Error> {
-        let geometry = self.volume.geometry();
-        let failed = |source| Error::Write { blkno, source };
-        let start = geometry.block_of(geometry.cluster_of(blkno).unwrap_or(Cluster(0)));
-        let offset = |blkno: Blkno| blkno.offset_bytes(geometry.block_size).unwrap_or(u64::MAX);
-        let bytes = u64::from(geometry.cluster_size.bytes());
-        device.zero(offset(start), bytes).map_err(failed)?;
-        if self.volume.has(Incompat::META_ECC) {
-            T::stamp(&mut block);
-        }
-        device.write_at(&block, offset(blkno)).map_err(failed)
+/// The bits of group number `index` for the backups of the superblock that are in these blocks.
+fn backups_in(volume: &Volume, index: u32, blocks: Range<u64>) -> impl Iterator<Item = u32> {
+    let geometry = *volume.geometry();
+    let clusters = volume.backups_within(blocks);
+    let clusters = clusters.filter_map(move |blkno| geometry.cluster_of(blkno));
+    let places = clusters.map(move |cluster| geometry.group_of(cluster));
+    places.filter(move |(group, _)| *group == index).map(|(_, bit)| bit)
+}
+
+/// Writes a block of metadata that begins a cluster, and zeroes the rest of the cluster.
+fn put<T: Block>(
+    volume: &Volume,
+    device: &dyn Device,
+    blkno: Blkno,
+    mut block: Vec<u8>,
+) -> Result<(), Error> {
+    let geometry = volume.geometry();
+    let failed = |source| Error::Write { blkno, source };
+    let start = geometry.block_of(geometry.cluster_of(blkno).unwrap_or(Cluster(0)));
+    let offset = |blkno: Blkno| blkno.offset_bytes(geometry.block_size).unwrap_or(u64::MAX);
+    let bytes = u64::from(geometry.cluster_size.bytes());
+    device.zero(offset(start), bytes).map_err(failed)?;
+    if volume.has(Incompat::META_ECC) {
+        T::stamp(&mut block);
     }
+    device.write_at(&block, offset(blkno)).map_err(failed)
 }

@@ -56,7 +56,7 @@ use crate::commit::CommitError;
 use crate::{Error, Timestamp, Volume};
 use ocfs2_device::{Device, OverlayDevice};
 
-pub use grow::Growth;
+pub use grow::{Growth, NewGroup};
 pub use new_inode::NewInode;
 pub use plain::{Contents, Plain};
 pub use session::Session;

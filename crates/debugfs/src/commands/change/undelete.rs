@@ -17,7 +17,6 @@ use crate::error::{Explain, Failure, Problem};
 use crate::past::{self, Deleted, Kept, Past};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::show::time;
 use crate::volume::Fs;
 use crate::words::number;
 
@@ -124,7 +123,7 @@ pub(in super::super) fn lsdel(
         let dinode = &deleted.inode.dinode;
         let when = match deleted.dtime {
             0 => "not known".to_owned(),
-            dtime => time::long(dtime),
+            dtime => ocfs2_show::time::long(dtime),
         };
         let kept = if deleted.kept == Kept::Block { "inode" } else { "journal" };
         let (owner, mode, size) = (dinode.i_uid, dinode.i_mode, dinode.i_size);

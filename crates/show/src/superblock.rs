@@ -1,13 +1,13 @@
 //! The superblock.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use ocfs2_format::feature::{FEATURES, Features};
 use ocfs2_format::superblock::{
     STACK_O2CB, STACKFLAG_GLOBAL_HEARTBEAT, SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT,
 };
 
-use super::{Out, Shown, time};
+use crate::time;
 
 /// The names of `features`, separated by blanks.
 fn names(features: Features) -> String {
@@ -21,8 +21,11 @@ fn names(features: Features) -> String {
     text
 }
 
-/// Shows all fields of a superblock.
-pub fn superblock(out: Out<'_>, sb: &SuperBlock) -> Shown {
+/// Writes all fields of a superblock, as `stats` of `debugfs.ocfs2`.
+///
+/// # Errors
+/// Those of `out`.
+pub fn superblock(out: &mut dyn Write, sb: &SuperBlock) -> io::Result<()> {
     let features = sb.features();
     writeln!(out, "\tRevision: {}.{}", sb.s_major_rev_level, sb.s_minor_rev_level)?;
     let (count, most) = (sb.s_mnt_count, sb.s_max_mnt_count);
@@ -45,7 +48,7 @@ pub fn superblock(out: Out<'_>, sb: &SuperBlock) -> Shown {
     cluster(out, sb)
 }
 
-fn places(out: Out<'_>, sb: &SuperBlock) -> Shown {
+fn places(out: &mut dyn Write, sb: &SuperBlock) -> io::Result<()> {
     let (root, system) = (sb.s_root_blkno, sb.s_system_dir_blkno);
     writeln!(out, "\tRoot Blknum: {root}   System Dir Blknum: {system}")?;
     writeln!(out, "\tFirst Cluster Group Blknum: {}", sb.s_first_cluster_group)?;
@@ -60,7 +63,7 @@ fn places(out: Out<'_>, sb: &SuperBlock) -> Shown {
     writeln!(out, "\tDX Seeds: {a} {b} {c} ({a:#010x} {b:#010x} {c:#010x})")
 }
 
-fn cluster(out: Out<'_>, sb: &SuperBlock) -> Shown {
+fn cluster(out: &mut dyn Write, sb: &SuperBlock) -> io::Result<()> {
     match sb.cluster_info() {
         None => writeln!(out, "\tCluster stack: classic o2cb")?,
         Some(info) => {
