@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "mkfs.ocfs2",
     "fsck.ocfs2",
     "mounted.ocfs2",
@@ -21,6 +21,7 @@ const PROGRAMS: [&str; 11] = [
     "o2image",
     "debugfs.ocfs2",
     "o2info",
+    "ocfs2-fuse",
 ];
 
 fn install(args: &[&str], destdir: &Path) -> Outcome {
@@ -59,6 +60,8 @@ fn a_prefix_gets_programs_manual_pages_and_completions() {
         let fish = local.join(format!("share/fish/vendor_completions.d/{name}.fish"));
         assert!(fs::read_to_string(fish).unwrap().contains(&format!("complete -c {name}")));
     }
+    let link = local.join("sbin/mount.fuse.ocfs2");
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("ocfs2-fuse"));
     let unit = fs::read_to_string(local.join("lib/systemd/system/o2cb.service")).unwrap();
     assert!(unit.contains("\nExecStart=/usr/local/sbin/o2cb online --if-enabled\n"), "{unit}");
     let unit = fs::read_to_string(local.join("lib/systemd/system/ocfs2.service")).unwrap();

@@ -52,6 +52,7 @@ const PACKAGES: &[Package] = &[
     package("reiserfsprogs", "mkfs.reiserfs", BLKID),
     package("bcache-tools", "make-bcache", BLKID),
     package("drbd-utils", "drbdmeta", BLKID),
+    package("attr", "getfattr", "attributes of volumes mounted by FUSE"),
     package("gdisk", "sgdisk", BLKID),
     package("parted", "parted", BLKID),
 ];

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::checks;
-use crate::programs::{PROGRAMS, Program};
+use crate::programs::{LINKS, PROGRAMS, Program};
 use xtask::cargo::{self, Profile};
 
 /// Where to install.
@@ -80,6 +80,14 @@ pub fn install_programs(bin_dir: Option<&Path>, sbin: &Path) -> Result<Vec<PathB
             paths.push(orig);
         }
         write(&path, &contents, 0o755)?;
+        paths.push(path);
+    }
+    for (name, program) in LINKS {
+        let path = sbin.join(name);
+        if path.read_link().is_ok_and(|target| target == Path::new(program)) {
+            fs::remove_file(&path)?;
+        }
+        symlink(program, &path).with_context(|| path.display().to_string())?;
         paths.push(path);
     }
     Ok(paths)

@@ -24,7 +24,11 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "o2image", command: ocfs2_o2image::command },
     Program { name: "debugfs.ocfs2", command: ocfs2_debugfs::command },
     Program { name: "o2info", command: ocfs2_o2info::command },
+    Program { name: "ocfs2-fuse", command: ocfs2_fuse::command },
 ];
+
+/// Further names by which the system calls a program, and the program.
+pub const LINKS: &[(&str, &str)] = &[("mount.fuse.ocfs2", "ocfs2-fuse")];
 
 impl Program {
     /// Returns cargo's name for it.

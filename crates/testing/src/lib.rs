@@ -25,7 +25,7 @@ pub use fixture::{CLEAN, CRASHED, fixture, fixture_copy};
 pub use heartbeat::{beat, while_beating};
 pub use limited::{c_fsck_run, c_fsck_within};
 pub use loop_device::LoopDevice;
-pub use manifest::{Listed, ListedExtent, Manifest, VolumePath, manifest};
+pub use manifest::{Listed, ListedExtent, Manifest, VolumePath, manifest, manifest_at};
 pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};
 pub use program::{program, program_dir};
 pub use random::Random;

@@ -77,8 +77,17 @@ pub fn manifest(name: &str) -> Manifest {
     let scratch = Scratch::new();
     let arguments = ["--extract", "--xz", "--file"].map(OsStr::new);
     Run::new("tar").args(arguments).arg(packed).arg("--directory").arg(scratch.path()).success();
+    manifest_at(scratch.path(), name)
+}
+
+/// Returns the manifest in the files `NAME.list` and so on of a folder; what there is no file of is
+/// empty.
+///
+/// # Panics
+/// If it cannot be parsed.
+pub fn manifest_at(folder: &Path, name: &str) -> Manifest {
     let read = |kind: &str| {
-        let path = scratch.join(format!("{name}.{kind}"));
+        let path = folder.join(format!("{name}.{kind}"));
         if path.exists() { fs::read(path).unwrap() } else { Vec::new() }
     };
     let manifest = Manifest {

@@ -25,6 +25,7 @@ pub mod raw;
 mod repair;
 mod san;
 mod shown;
+mod tunefs;
 mod volumes;
 
 /// What to measure, and where to write the result.
@@ -58,6 +59,8 @@ enum Program {
     San,
     /// o2image
     O2image,
+    /// tunefs.ocfs2
+    Tunefs,
 }
 
 impl Program {
@@ -70,6 +73,7 @@ impl Program {
             Self::Fast => "# Benchmarks of fsck.ocfs2 on a fast disk\n",
             Self::San => "# Benchmarks of fsck.ocfs2 on a slow SAN\n",
             Self::O2image => "# Benchmarks of o2image\n",
+            Self::Tunefs => "# Benchmarks of tunefs.ocfs2\n",
         }
     }
 }
@@ -92,6 +96,7 @@ pub fn run(options: &Options) -> Result<()> {
             Program::Fast => fast::run(options, &folder, &mut part)?,
             Program::San => san::run(options, &folder, &mut part)?,
             Program::O2image => o2image::run(options, &folder, &mut part)?,
+            Program::Tunefs => tunefs::run(options, &folder, &mut part)?,
         }
         print!("{part}");
         if options.write {

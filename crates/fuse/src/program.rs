@@ -1,0 +1,179 @@
+//! The program: options, mounting, going into the background, unmounting.
+
+use std::env;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use fuser::{Config, MountOption, Session, SessionACL};
+use ocfs2_cli::{Interrupt, Output, Status, shown};
+use ocfs2_volume::find::resolve;
+
+use crate::Cli;
+use crate::answers::Answers;
+use crate::log::Log;
+use crate::source::{self, open_volume};
+
+/// Tells this program that it was started to stay in the background: it writes a line to standard
+/// output when the volume is mounted.
+const BACKGROUND: &str = "OCFS2_FUSE_BACKGROUND";
+
+/// The line.
+const MOUNTED: &[u8] = b"mounted\n";
+
+/// How often signals are looked for.
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// What the options ask for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    pub partition: Option<u32>,
+    pub unsafe_snapshot: bool,
+    allow_other: Option<bool>,
+    mount: Vec<MountOption>,
+}
+
+impl Wanted {
+    /// Reads the options of the command line.
+    fn of(cli: &Cli) -> Result<Self> {
+        let mut wanted = Self {
+            partition: cli.partition,
+            unsafe_snapshot: cli.unsafe_snapshot,
+            ..Self::default()
+        };
+        let words = cli.options.iter().flat_map(|words| words.split(','));
+        for word in words.filter(|word| !word.is_empty()) {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            match name {
+                "ro" | "defaults" | "auto" | "noauto" | "_netdev" | "nofail" | "user" | "users"
+                | "owner" | "group" | "relatime" | "noatime" | "nodev" | "nosuid" | "exec"
+                | "async" | "sync" => {}
+                _ if name.starts_with("x-") || name.starts_with("comment") => {}
+                "allow_other" => wanted.allow_other = Some(true),
+                "noallow_other" => wanted.allow_other = Some(false),
+                "unsafe_snapshot" => wanted.unsafe_snapshot = true,
+                "dev" => wanted.mount.push(MountOption::Dev),
+                "suid" => wanted.mount.push(MountOption::Suid),
+                "noexec" => wanted.mount.push(MountOption::NoExec),
+                "partition" => {
+                    let number = value.parse().ok();
+                    wanted.partition =
+                        Some(number.with_context(|| format!("-o {word}: expected a number"))?);
+                }
+                // Said early: who asked for it must not believe that it can write.
+                "rw" => bail!("-o rw: this program mounts read-only"),
+                _ if cli.sloppy => {}
+                _ => bail!("-o {word}: no such option"),
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The settings of the mount.
+    fn config(&self, cli: &Cli) -> Config {
+        let is_root = rustix::process::geteuid().is_root();
+        let mut config = Config::default();
+        config.mount_options = self.mount.clone();
+        config.mount_options.extend([
+            MountOption::RO,
+            MountOption::FSName(source::name(cli)),
+            MountOption::Subtype("ocfs2".to_owned()),
+            MountOption::DefaultPermissions,
+        ]);
+        config.acl = match self.allow_other.unwrap_or(is_root) {
+            true => SessionACL::All,
+            false => SessionACL::Owner,
+        };
+        let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        config.n_threads = Some(cli.threads.map_or(cores.clamp(2, 8), usize::from));
+        config.clone_fd = true;
+        config
+    }
+}
+
+/// Mounts the volume.
+///
+/// # Errors
+/// It cannot be mounted, and why.
+pub fn run(cli: &Cli) -> Result<Status> {
+    let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
+    let wanted = Wanted::of(cli)?;
+    let is_folder = cli.directory.metadata().is_ok_and(|it| it.is_dir());
+    ensure!(is_folder, "{}: is not a directory", shown(&cli.directory));
+    if cli.foreground || env::var_os(BACKGROUND).is_some() {
+        return serve(cli, &wanted).map(|()| Status::SUCCESS);
+    }
+    start_in_background()
+}
+
+/// Starts this program again, waits until it has mounted the volume, and lets it go on.
+fn start_in_background() -> Result<Status> {
+    let program = env::current_exe().context("this program")?;
+    let mut child = Command::new(program);
+    child.args(env::args_os().skip(1)).env(BACKGROUND, "1");
+    let mut child = child.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut said = Vec::new();
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_end(&mut said)?;
+    }
+    if said.ends_with(MOUNTED) {
+        return Ok(Status::SUCCESS);
+    }
+    // It has printed why.
+    let status = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(Status(status.filter(|code| *code != 0).unwrap_or(32)))
+}
+
+/// Mounts the volume and answers until it is unmounted.
+fn serve(cli: &Cli, wanted: &Wanted) -> Result<()> {
+    let interrupt = Interrupt::install_flag()?;
+    let volume = open_volume(cli, wanted).with_context(|| shown(&cli.device))?;
+    let log = if cli.foreground { Log::Foreground } else { Log::system() };
+    let answers = Answers::new(volume, !wanted.unsafe_snapshot, log);
+    let session = Session::new(answers, &cli.directory, &wanted.config(cli));
+    let session = session.map_err(|err| explained(&err, &cli.directory))?;
+    let session = session.spawn()?;
+    if !cli.foreground {
+        leave_terminal()?;
+    }
+    while !session.guard.is_finished() {
+        if interrupt.requested() {
+            // In use: it is unmounted when it is not any more, and until then it is served.
+            return Ok(session.umount_and_join()?);
+        }
+        thread::sleep(BETWEEN);
+    }
+    Ok(session.join()?)
+}
+
+/// Tells the parent that the volume is mounted, and closes what the terminal or a pipe waits for.
+fn leave_terminal() -> Result<()> {
+    let mut out = Output::stdout();
+    out.write_all(MOUNTED)?;
+    out.flush()?;
+    // Fails for the leader of a group, which this process is not.
+    let _ = rustix::process::setsid();
+    env::set_current_dir("/")?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// What kept the mount from being made, and what to do.
+fn explained(err: &std::io::Error, directory: &Path) -> anyhow::Error {
+    let is_device =
+        Path::new("/dev/fuse").metadata().is_ok_and(|it| it.file_type().is_char_device());
+    let is_root = rustix::process::geteuid().is_root();
+    let what_to_do = match () {
+        () if !is_device => ": there is no /dev/fuse here (load the module fuse)",
+        () if !is_root => ": an ordinary user needs fusermount3, of the package fuse3",
+        () => "",
+    };
+    anyhow::anyhow!("mount on {}: {err}{what_to_do}", shown(directory))
+}

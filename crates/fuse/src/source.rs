@@ -1,0 +1,114 @@
+//! The volume that is mounted.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail, ensure};
+use ocfs2_cli::shown;
+use ocfs2_device::{Caching, Device, DeviceOptions, OverlayDevice, open};
+use ocfs2_volume::image::PackedImage;
+use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Unknown, Usage};
+use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
+
+use crate::Cli;
+use crate::program::Wanted;
+
+/// Most bytes of replayed journals in memory; the rest goes to a file.
+const OVERLAY_MEMORY: u64 = 64 << 20;
+
+/// Opens the volume, with its journals replayed in memory.
+///
+/// # Errors
+/// It cannot be read, or a node uses it.
+pub(crate) fn open_volume(cli: &Cli, wanted: &Wanted) -> Result<Volume> {
+    let caching = match wanted.unsafe_snapshot {
+        true => Caching::Direct,
+        false => Caching::default(),
+    };
+    let options = DeviceOptions {
+        caching,
+        exclusive: !wanted.unsafe_snapshot,
+        partition: wanted.partition,
+        ..Default::default()
+    };
+    let device = open(&cli.device, &options)?;
+    let volume = opened(device)?;
+    if !wanted.unsafe_snapshot {
+        unused(&volume)?;
+    }
+    replayed(volume)
+}
+
+fn opened(device: Arc<dyn Device>) -> Result<Volume> {
+    let options = VolumeOptions::default();
+    let err = match Volume::open(Arc::clone(&device), &options) {
+        Ok(volume) => return Ok(volume),
+        Err(err) => err,
+    };
+    if let Ok(image) = PackedImage::open(Arc::clone(&device)) {
+        return Ok(Volume::open(Arc::new(image), &options)?);
+    }
+    if matches!(err, OpenVolumeError::NotOcfs2 { .. }) {
+        let choose = ": --partition NUMBER chooses one";
+        bail!("{}", ocfs2_probe::explained(&err, &device, choose));
+    }
+    Err(err.into())
+}
+
+/// Fails if a node uses the volume, or may use it.
+fn unused(volume: &Volume) -> Result<()> {
+    let clock = SystemClock::default();
+    let usage = Usage::of_volume(volume, None, &SampleOptions::before_writing(), &clock)?;
+    let users: Vec<_> = usage
+        .nodes()
+        .filter_map(|(node, state)| match state {
+            State::Live => Some(format!("node {node}")),
+            // Only this host can have it mounted, and then it could not have been opened.
+            State::Unknown(Unknown::Local) => None,
+            State::Unknown(why) => Some(format!("perhaps node {node} ({why})")),
+            State::Crashed { .. } => None,
+        })
+        .collect();
+    ensure!(
+        users.is_empty(),
+        "is in use by {}: unmount it everywhere first; --unsafe-snapshot shows what is on the disk \
+         now",
+        users.join(" and ")
+    );
+    Ok(())
+}
+
+/// The volume with what dirty journals hold. A journal that is damaged is replayed as far as it can
+/// be read, which is reported.
+fn replayed(volume: Volume) -> Result<Volume> {
+    let mut dirty = Vec::new();
+    for slot in 0..volume.max_slots() {
+        match volume.journal_is_dirty(slot) {
+            Ok(false) => {}
+            Ok(true) => dirty.push(slot),
+            Err(err) => ocfs2_cli::print_warning(format_args!("journal of slot {slot}: {err}")),
+        }
+    }
+    if dirty.is_empty() {
+        return Ok(volume);
+    }
+    let below = Arc::clone(volume.device());
+    let overlay = OverlayDevice::within(below, volume.block_size().bytes(), OVERLAY_MEMORY);
+    for slot in dirty {
+        let replay = volume.replay(slot).and_then(|replay| replay.apply(&volume, &overlay));
+        match replay {
+            Ok(()) => ocfs2_cli::print_note(format_args!(
+                "the journal of slot {slot} was replayed in memory"
+            )),
+            Err(err) => ocfs2_cli::print_warning(format_args!(
+                "the journal of slot {slot} is not replayed: {err}"
+            )),
+        }
+    }
+    let again = Volume::open(Arc::new(overlay), &VolumeOptions::default());
+    again.map_err(|err| anyhow::anyhow!("after its journals were replayed: {err}"))
+}
+
+/// What to call it in the list of mounts.
+pub(crate) fn name(cli: &Cli) -> String {
+    shown(&cli.device)
+}
