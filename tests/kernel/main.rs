@@ -20,4 +20,5 @@ mod refusals;
 mod refused;
 mod repairs;
 mod story;
+mod switched;
 mod volume;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{CommandFactory, Parser, ValueEnum};
 use ocfs2_cli::parse_size;
 use ocfs2_format::feature::FeatureRequest;
+use ocfs2_format::hash::CharSign;
 use uuid::Uuid;
 
 /// Change an OCFS2 volume, or show the contents of its superblock.
@@ -135,6 +136,14 @@ pub struct Cli {
     /// Milliseconds between two syncs of group quotas
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(100..))]
     pub grpquota_sync_interval: Option<u32>,
+
+    /// How bytes from 0x80 on are hashed in indexes that are built: signed, for Linux before 6.2 on
+    /// x86, or unsigned, for all others
+    ///
+    /// Linux from 6.12.117 and 7.3.4 on finds both. Without this option an index follows the one it
+    /// replaces, or else the first one of the volume that shows it; if none does, it is unsigned.
+    #[arg(long, value_name = "SIGN")]
+    pub name_hash: Option<CharSign>,
 
     /// Ask before each change
     #[arg(short, long)]

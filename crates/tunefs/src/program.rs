@@ -10,6 +10,7 @@ use ocfs2_cli::{
     print_note, print_warning, program_name, shown, undo_note, volume_argument,
 };
 use ocfs2_device::{Device, DeviceOptions, open};
+use ocfs2_format::hash::CharSign;
 use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_users::Guard;
 use ocfs2_volume::commit::CommitError;
@@ -182,7 +183,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
     let write = !cli.no;
     let options = VolumeOptions { write, strict: write, ..Default::default() };
     let volume = open_volume(cli, write, &options)?;
-    let run = Run::new(cli, outcomes)?;
+    let mut run = Run::new(cli, outcomes)?;
     // Report invalid requests before examining anything.
     let growth = match cli.volume_size {
         Some(unit) => size::target(cli, &volume, unit)?,
@@ -224,6 +225,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
     if !is_superblock {
         check::sound(&volume)?;
     }
+    run.hash_as(&volume, &changes)?;
     let saving = match &cli.undo_file {
         None => None,
         Some(path) => {
@@ -264,7 +266,8 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
     let changes = Change::all(cli, volume)?;
     check::sound(volume)?;
     let outcomes = Outcomes::default();
-    let run = Run::new(cli, &outcomes)?;
+    let mut run = Run::new(cli, &outcomes)?;
+    run.hash_as(volume, &changes)?;
     run.change(volume, &|_: &Work<'_>| Ok(device), growth, &changes)
 }
 
@@ -274,11 +277,36 @@ struct Run<'a> {
     device: String,
     interrupt: Interrupt,
     outcomes: &'a Outcomes,
+    name_hash: CharSign,
 }
 
 impl<'a> Run<'a> {
     fn new(cli: &'a Cli, outcomes: &'a Outcomes) -> Result<Self> {
-        Ok(Self { cli, device: shown(&cli.device), interrupt: Interrupt::install()?, outcomes })
+        let (device, interrupt) = (shown(&cli.device), Interrupt::install()?);
+        let name_hash = cli.name_hash.unwrap_or_default();
+        Ok(Self { cli, device, interrupt, outcomes, name_hash })
+    }
+
+    /// Hashes names as the volume shows it, if these changes build indexes.
+    fn hash_as(&mut self, volume: &Volume, changes: &[Change]) -> Result<()> {
+        if self.cli.name_hash.is_some() || !changes.iter().any(Change::is_long) {
+            return Ok(());
+        }
+        for inode in volume.inodes() {
+            self.interrupt.check()?;
+            let inode = inode?;
+            if inode.is_dir()
+                && let Some(sign) = volume.shown_name_hash(&inode)?
+            {
+                self.name_hash = sign;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> EditOptions {
+        EditOptions { time: Timestamp::now(), name_hash: self.name_hash, ..EditOptions::default() }
     }
 
     /// Notes the outcome of a change for the report.
@@ -342,7 +370,7 @@ impl<'a> Run<'a> {
         pass: &dyn Fn(&Work<'_>) -> Result<D>,
     ) -> Result<()> {
         self.progress(0, 1, GROWING);
-        let mut work = Work::new(Edit::new(volume, options()), &only_one);
+        let mut work = Work::new(Edit::new(volume, self.options()), &only_one);
         let growth = work.edit.grow(clusters)?;
         let pass = pass(&work)?;
         growth.write(&pass)?;
@@ -364,7 +392,7 @@ impl<'a> Run<'a> {
         changes: &[Change],
     ) -> Result<()> {
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
-        let mut work = Work::new(Edit::new(volume, options()), &rehearsed);
+        let mut work = Work::new(Edit::new(volume, self.options()), &rehearsed);
         let (mut done, mut questions) = (Vec::new(), Vec::new());
         for change in changes {
             let state = change.state(work.edit.volume(), &self.device)?;
@@ -427,10 +455,10 @@ impl<'a> Run<'a> {
             steps.set(steps.get() + 1);
             let options = VolumeOptions { write: true, strict: true, ..Default::default() };
             let volume = Volume::open(Arc::clone(volume.device()), &options)?;
-            work.go_on(Edit::new(&volume, self::options()));
+            work.go_on(Edit::new(&volume, self.options()));
             Ok(())
         };
-        let mut work = Work::new(Edit::new(volume, options()), &commit);
+        let mut work = Work::new(Edit::new(volume, self.options()), &commit);
         let made = (|| {
             for (index, change) in changes.iter().enumerate() {
                 change.apply(&mut work)?;
@@ -453,7 +481,7 @@ impl<'a> Run<'a> {
             self.note(SIZE, Outcome::Possible, &question);
         }
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
-        let mut work = Work::new(Edit::new(volume, options()), &rehearsed);
+        let mut work = Work::new(Edit::new(volume, self.options()), &rehearsed);
         for change in changes {
             let state = change.state(work.edit.volume(), &self.device)?;
             let outcome = match &state {
@@ -537,8 +565,4 @@ impl<'a> Run<'a> {
 /// Ends a transaction that is the only one: there is nothing to be done before it is complete.
 fn only_one(_: &mut Work<'_>) -> Result<()> {
     Ok(())
-}
-
-fn options() -> EditOptions {
-    EditOptions { time: Timestamp::now(), ..EditOptions::default() }
 }

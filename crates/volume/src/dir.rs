@@ -456,6 +456,31 @@ impl Volume {
         }
     }
 
+    /// The bytes of names are signed or unsigned in the hashes of this volume, as the index of a
+    /// directory shows by the first name for which that matters; `None` if it does not show it.
+    ///
+    /// # Errors
+    /// The directory or its index is damaged.
+    pub fn shown_name_hash(&self, dir: &Inode) -> Result<Option<CharSign>, Error> {
+        if !self.is_indexed(dir) {
+            return Ok(None);
+        }
+        let seed = self.superblock().s_dx_seed;
+        for entry in self.entries(dir)? {
+            let name = entry?.name;
+            let hashes = CharSign::ALL.map(|sign| (sign, dx_hash(&name, seed, sign)));
+            if hashes[0].1 == hashes[1].1 {
+                continue;
+            }
+            for (sign, hash) in hashes {
+                if self.lookup_hash(dir, &name, hash)?.is_some() {
+                    return Ok(Some(sign));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The root of a directory's index, and its block.
     pub(crate) fn dx_root(&self, dir: &Inode) -> Result<(DxRoot, Vec<u8>), Error> {
         let blkno = dir.dinode.i_dx_root;
