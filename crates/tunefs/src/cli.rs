@@ -58,8 +58,8 @@ pub struct Cli {
     #[arg(short = 'N', long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=255))]
     pub node_slots: Option<u16>,
 
-    /// Extend the volume to the end of the device, or to NEW_SIZE. The unit of NEW_SIZE may be
-    /// appended to -S; without it the unit is blocks
+    /// Extend the volume to the end of the device, or give it the size NEW_SIZE, larger or smaller.
+    /// The unit of NEW_SIZE may be appended to -S; without it the unit is blocks
     #[arg(
         short = 'S',
         long,
@@ -69,6 +69,10 @@ pub struct Cli {
         default_missing_value = "blocks"
     )]
     pub volume_size: Option<Unit>,
+
+    /// Do not make the volume smaller if inodes would get other numbers
+    #[arg(long, requires = "volume_size")]
+    pub keep_inode_numbers: bool,
 
     /// Give the volume another UUID: a random one, or the one appended to -U
     ///
@@ -162,9 +166,10 @@ pub struct Cli {
     /// Block device or image file, or LABEL=... or UUID=... of the volume
     pub device: PathBuf,
 
-    /// Size of the volume for -S: a number, optionally with k, m, g, t or p, in the unit of -S
-    #[arg(requires = "volume_size", value_parser = parse_size)]
-    pub new_size: Option<u64>,
+    /// Size of the volume for -S: a number, optionally with k, m, g, t or p, in the unit of -S; or
+    /// min, the smallest size that the volume can have, found to about 1 %
+    #[arg(requires = "volume_size")]
+    pub new_size: Option<NewSize>,
 }
 
 impl Cli {
@@ -190,6 +195,26 @@ impl Cli {
             || self.uuid_reset.is_some()
             || self.cloned_volume.is_some()
             || self.update_cluster_stack
+    }
+}
+
+/// A new size.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NewSize {
+    /// That many of the unit.
+    Number(u64),
+    /// The smallest possible.
+    Least,
+}
+
+impl FromStr for NewSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "min" => Ok(Self::Least),
+            _ => parse_size(text).map(Self::Number).map_err(|err| err.to_string()),
+        }
     }
 }
 
@@ -272,7 +297,9 @@ mod tests {
         command().debug_assert();
         let cli = parse("x -qvvi -L new -N 4 -Sclusters -J size=8M,block64 disk 5G").unwrap();
         assert_eq!((cli.quiet, cli.verbose, cli.interactive), (1, 2, true));
-        assert_eq!((cli.volume_size, cli.new_size), (Some(Unit::Clusters), Some(5 << 30)));
+        assert_eq!(cli.volume_size, Some(Unit::Clusters));
+        assert_eq!(cli.new_size, Some(NewSize::Number(5 << 30)));
+        assert_eq!(parse("x -S disk min").unwrap().new_size, Some(NewSize::Least));
         let journals = JournalOptions { size: Some(8 << 20), block64: Some(true) };
         assert_eq!(cli.journal_options, Some(journals));
         assert_eq!(parse("x -S disk").unwrap().volume_size, Some(Unit::Blocks));
@@ -297,6 +324,8 @@ mod tests {
             "x -N 0 disk",
             "x -N 256 disk",
             "x disk 5G",
+            "x -S disk least",
+            "x --keep-inode-numbers disk",
             "x -Sfoo disk 5G",
             "x -Unope disk",
             "x -M both disk",
