@@ -18,5 +18,6 @@ mod recovery;
 mod refusals;
 mod refused;
 mod repairs;
+mod shrunk;
 mod story;
 mod volume;

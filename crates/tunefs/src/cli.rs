@@ -13,10 +13,18 @@ use uuid::Uuid;
 ///
 /// Several changes can be requested in one call. All are prepared and checked before the first byte
 /// is written, and they reach the volume as one journal transaction, superblock and backups last.
-/// If this is interrupted, the volume is unchanged, or the next fsck.ocfs2 makes it consistent. An
-/// extension (-S) comes first, as a separate step. The order of the others is: label, UUID,
+/// If this is interrupted, the volume is unchanged, or the next fsck.ocfs2 makes it consistent.
+/// Another size (-S) comes first, as a separate step. The order of the others is: label, UUID,
 /// cluster, intervals, node slots and journals, features: first those that go off, then those that
 /// go on.
+///
+/// A smaller size (-S) moves what is in the part that goes: contents of files, directories,
+/// attributes, inodes, journals. It takes several transactions, after each of which the volume is
+/// sound and has its old size; the last one takes the end off. If it is interrupted, the same
+/// command goes on. Inodes that are in the part that goes get other numbers, so that NFS clients
+/// lose the files that they have open; --keep-inode-numbers refuses in that case. --dry-run says
+/// what would move. An image file is truncated if the answer to a question is yes. Fewer node slots
+/// (-N) take several transactions in the same way; inodes keep their numbers.
 ///
 /// Some features change what every file looks like: indexed-dirs, metaecc, usrquota, grpquota,
 /// sparse, noinline-data, nounwritten, norefcount, noxattr, nodiscontig-bg. The whole work is
@@ -35,9 +43,8 @@ use uuid::Uuid;
 /// copy of a mounted volume looks like one that was not unmounted. Before clusters are allocated,
 /// the chains of the global bitmap are checked.
 ///
-/// Not implemented yet, and refused: fewer node slots, smaller volumes, and extending a mounted
-/// volume. tunefs.ocfs2 of ocfs2-tools does some of these; if this program was installed over it,
-/// it is available as tunefs.ocfs2.orig.
+/// Not implemented yet, and refused: extending a mounted volume. tunefs.ocfs2 of ocfs2-tools does
+/// that; if this program was installed over it, it is available as tunefs.ocfs2.orig.
 ///
 /// Differences from that program: -n answers no to all questions, even to those asked only with -i,
 /// so that nothing is changed; a label given to --cloned-volume is used; %B is supported;

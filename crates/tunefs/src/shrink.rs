@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use ocfs2_cli::human_size;
+use ocfs2_format::superblock::Stack;
 use ocfs2_volume::edit::{Beyond, Contents, EditError, JournalStep};
 use ocfs2_volume::{SystemFile, Volume};
 
@@ -65,6 +66,7 @@ pub(crate) fn shrink(work: &mut Work<'_>, clusters: u32, keeps_numbers: bool) ->
         work.edit.verify_slot_is_done(slot)?;
     }
     let beyond = work.edit.beyond(clusters)?;
+    heartbeat(work, &beyond)?;
     work.edit.set_limit(Some(clusters))?;
     let mut moved = Moved::default();
     journals(work, &beyond, &mut moved)?;
@@ -78,6 +80,23 @@ pub(crate) fn shrink(work: &mut Work<'_>, clusters: u32, keeps_numbers: bool) ->
     work.edit.end_after(clusters)?;
     work.flush()?;
     Ok(moved)
+}
+
+/// Refuses to move the heartbeat region of a cluster: its nodes know where it begins, and use it
+/// without mounting the volume.
+fn heartbeat(work: &Work<'_>, beyond: &Beyond) -> Result<()> {
+    let is_global = work.edit.superblock().stack() == Stack::O2cb { global_heartbeat: true };
+    if !is_global {
+        return Ok(());
+    }
+    let region = work.edit.system_file(SystemFile::Heartbeat)?;
+    match work.edit.has_contents_beyond(&region, beyond)? {
+        false => Ok(()),
+        true => {
+            let text = "the heartbeat region of the cluster is in the part that goes";
+            Err(EditError::Refused(text.to_owned()).into())
+        }
+    }
 }
 
 fn journals(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
@@ -128,15 +147,18 @@ fn inodes(
 fn metadata(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
     let volume = work.edit.volume();
     let found = inodes_that(volume, |inode| volume.has_metadata_beyond(inode, beyond))?;
-    for blkno in found {
+    for blkno in &found {
         moved.metadata += 1;
-        match work.edit.inode(blkno)?.is_dir() {
-            true => work.edit.move_directory(blkno, beyond)?,
-            false => work.edit.move_tree(blkno, beyond)?,
+        match work.edit.inode(*blkno)?.is_dir() {
+            true => work.edit.move_directory(*blkno, beyond)?,
+            false => work.edit.move_tree(*blkno, beyond)?,
         }
-        // What the index of a directory has left may be taken again, and copied to before the
-        // transaction.
-        work.flush()?;
+        work.settle()?;
+    }
+    // What the old indexes have left may be taken again, and is then copied to before the
+    // transaction.
+    work.flush()?;
+    for blkno in found {
         loop {
             let (more, copies) = work.edit.move_xattrs(blkno, beyond)?;
             copy(work, copies);

@@ -3,9 +3,9 @@
 //! Index entries and the list of blocks with room name blocks by their numbers: an index is built
 //! anew if anything of it or of its directory moves.
 
+use ocfs2_format::Blkno;
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::dx::DxRoot;
-use ocfs2_format::Blkno;
 
 use super::{Beyond, trees::Unit};
 use crate::edit::file::{Copied, part_of};

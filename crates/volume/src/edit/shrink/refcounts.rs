@@ -242,7 +242,7 @@ impl Edit {
         for xattr in values {
             let mut root = Root::of_value(xattr.blkno, &xattr.stored)?;
             if self.follow_in(&mut root, moved)? {
-                self.store_value(&inode, &xattr, &root)?;
+                self.store_value(user, &xattr, &root)?;
             }
         }
         Ok(())

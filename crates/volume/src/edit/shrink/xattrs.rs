@@ -87,7 +87,7 @@ impl Edit {
                     contents.extend(copied.into_iter().map(Contents::of));
                     at = next;
                 }
-                edit.store_value(&owner, &xattr, &root)?;
+                edit.store_value(inode, &xattr, &root)?;
             }
             Ok((more, contents))
         })

@@ -71,23 +71,25 @@ impl Edit {
             let part = part_of(self, &extent, at..segment.range.end);
             contents.extend(self.unshare(owner, &mut root, &part)?.map(Contents::of));
         }
-        self.store_value(owner, xattr, &root)
+        self.store_value(owner.blkno, xattr, &root)
     }
 
-    /// Stores the root of the tree of a value, which has changed.
+    /// Stores the root of the tree of a value of an inode, which has changed.
     pub(in crate::edit) fn store_value(
         &mut self,
-        owner: &Inode,
+        inode: Blkno,
         xattr: &Xattr,
         root: &Root,
     ) -> Result<(), EditError> {
         let name = xattr.name.get(xattr.prefix.as_str().len()..).unwrap_or_default();
         let key = Key { prefix: xattr.prefix, name };
+        // As it is now: another value beside it may have changed.
+        let owner = self.inode(inode)?;
         let missing = || Error::NotFound { name: xattr.name.clone() };
-        let mut present = self.present_xattr(owner, &key)?.ok_or_else(missing)?;
+        let mut present = self.present_xattr(&owner, &key)?.ok_or_else(missing)?;
         if let Some(item) = present.area.items_mut().get_mut(present.index) {
             item.stored = root.to_value()?;
         }
-        self.store_area(owner, present.at, present.area)
+        self.store_area(&owner, present.at, present.area)
     }
 }
