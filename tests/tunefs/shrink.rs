@@ -9,7 +9,7 @@ use ocfs2_device::{AfterWrites, Device, DeviceOptions, open};
 use ocfs2_testing::{CLEAN, Outcome, Run, Scratch, fixture_copy, program};
 use ocfs2_tests::assert_as_manifest_elsewhere;
 
-use crate::bench::{found_by_c, volume_at};
+use crate::bench::{all_codes, codes, found_by_c, volume_at};
 use crate::power;
 use crate::rich::{listed, rich};
 
@@ -19,29 +19,6 @@ const POINTS: u64 = 40;
 fn tunefs(path: &Path, options: &str, size: &str) -> Outcome {
     let tunefs = Run::new(program("tunefs.ocfs2")).args(options.split(' '));
     tunefs.arg(path).arg(size).output()
-}
-
-/// Returns the codes of what the C fsck finds: numbers of inodes change.
-fn codes_by_c(path: &Path) -> BTreeSet<String> {
-    let codes = found_by_c(path).into_iter().filter(|line| {
-        // It misses an index of the system directory, and knows one way to hash only.
-        let top = volume_at(path).superblock().s_system_dir_blkno;
-        let misses = format!("[DX_TREE_MISSING] Directory {top} ");
-        !line.starts_with(&misses) && (line.is_ascii() || !line.starts_with("[DX_LOOKUP_FAILED]"))
-    });
-    codes.filter_map(|line| Some(line.split_once(']')?.0.to_owned())).collect()
-}
-
-/// The codes of what our fsck finds.
-fn codes(path: &Path) -> BTreeSet<String> {
-    let said = Run::new(program("fsck.ocfs2")).arg("-fn").arg(path).output().stdout;
-    let codes = said.lines().filter_map(|line| line.strip_prefix('[')?.split_once(']'));
-    codes.map(|(code, _)| format!("ours: {code}")).collect()
-}
-
-/// The codes of what both find.
-fn all_codes(path: &Path) -> BTreeSet<String> {
-    codes_by_c(path).into_iter().chain(codes(path)).collect()
 }
 
 /// Demands that neither fsck finds anything new.

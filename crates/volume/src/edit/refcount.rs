@@ -329,7 +329,8 @@ impl Edit {
 }
 
 /// The records after `by` references more were counted for `part`, or fewer if that is negative;
-/// `None` if a cluster without references is to lose some. `unused` gets the clusters that have none left.
+/// `None` if a cluster without references is to lose some. `unused` gets the clusters that have
+/// none left.
 fn count(
     records: &[RefcountRec],
     part: &Range<u64>,

@@ -1,5 +1,6 @@
 //! The last step: the volume gets its new size.
 
+use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Invalid, Structure};
 
@@ -19,7 +20,7 @@ impl Edit {
     pub fn end_after(&mut self, clusters: u32) -> Result<(), EditError> {
         self.attempt(|edit| {
             let old = *edit.geometry();
-            let new = ocfs2_format::geometry::Geometry { clusters, ..old };
+            let new = Geometry { clusters, ..old };
             if clusters >= old.clusters {
                 let text = format!("the volume has {} clusters only", old.clusters);
                 return Err(EditError::Refused(text));

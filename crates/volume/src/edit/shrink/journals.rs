@@ -9,6 +9,7 @@ use std::ops::Range;
 use ocfs2_format::{Blkno, Cpos};
 
 use super::{Beyond, trees::Unit};
+use crate::edit::file::part_of;
 use crate::edit::{Edit, EditError};
 use crate::tree::Extent;
 use crate::{SystemFile, Volume};
@@ -101,7 +102,7 @@ impl Edit {
                 middle.max(extent.cpos.0.into())..extent.end(),
             ] {
                 if !range.is_empty() {
-                    parts.push(crate::edit::file::part_of(self, &extent, range));
+                    parts.push(part_of(self, &extent, range));
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Making a volume smaller: what is in the part that goes moves to the part that stays.
 //!
 //! Each step is a transaction of its own after which the volume is sound and has its old size: the
-//! last one, [`Edit::end_after`], takes off an end that nothing is in. An edit takes nothing from the end
-//! if it has a [limit](Edit::set_limit).
+//! last one, [`Edit::end_after`], takes off an end that nothing is in. An edit takes nothing from
+//! the end if it has a [limit](Edit::set_limit).
 //!
 //! Contents of files are copied outside of transactions, to places that nothing points to yet.
 //! Everything else is part of the transaction that makes something point to it.
@@ -19,12 +19,13 @@ mod xattrs;
 use std::ops::Range;
 
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Cluster};
 
 use super::{Contents, Edit, EditError};
-use crate::allocator::Group;
 use crate::allocator::pools::Pool;
+use crate::allocator::{Group, Run, Suballocated};
 use crate::tree::Extent;
 use crate::{Error, Inode, SystemFile, Volume};
 
@@ -94,7 +95,7 @@ impl Volume {
             for group in self.groups(&allocator) {
                 let group = group?;
                 if group.reaches(self, clusters) {
-                    let end = |run: &crate::allocator::Run| run.blkno.0 + u64::from(run.bits);
+                    let end = |run: &Run| run.blkno.0 + u64::from(run.bits);
                     groups.extend(group.runs.iter().map(|run| run.blkno.0..end(run)));
                 }
             }
@@ -153,7 +154,7 @@ impl Volume {
 }
 
 fn is_shared(extent: &Extent) -> bool {
-    extent.flags.contains(ocfs2_format::extent::ExtentFlags::REFCOUNTED)
+    extent.flags.contains(ExtentFlags::REFCOUNTED)
 }
 
 impl Edit {
@@ -256,7 +257,7 @@ impl Edit {
         &mut self,
         structure: &'static str,
         slot: u16,
-    ) -> Result<crate::allocator::Suballocated, EditError> {
+    ) -> Result<Suballocated, EditError> {
         let slot = if slot == Dinode::GLOBAL_SLOT { self.slot() } else { slot };
         self.take_block_from(structure, slot)
     }
