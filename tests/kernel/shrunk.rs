@@ -20,8 +20,7 @@ const FORMS: [&str; 3] = [
     "-b 1K -C 32K -N 2 -J size=4M --fs-features=nometaecc,noinline-data",
 ];
 
-const KINDS: &str =
-    "xattrs many=600 sizes names special folders=150 owners sparse reflinks extents=40";
+const KINDS: &str = "many=600 sizes names special folders=150 owners sparse reflinks extents=40";
 
 /// Bytes of each volume: several groups of the global bitmap of the first form.
 const BYTES: u64 = 700 << 20;

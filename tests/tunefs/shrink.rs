@@ -14,7 +14,7 @@ use crate::power;
 use crate::rich::{listed, rich};
 
 /// Number of points at which the power fails, per scenario.
-const POINTS: u64 = 40;
+const POINTS: u64 = 20;
 
 fn tunefs(path: &Path, options: &str, size: &str) -> Outcome {
     let tunefs = Run::new(program("tunefs.ocfs2")).args(options.split(' '));

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::iter::once;
 use std::ops::Range;
 
 use ocfs2_format::refcount::{RefcountBlock, RefcountRec};
@@ -138,7 +139,7 @@ impl Edit {
                         })?;
                     }
                 }
-                edit.store_tree(header.clone(), block, &tree)?;
+                edit.store_tree(header, block, &tree)?;
             }
             if !beyond.has(root) {
                 return Ok(root);
@@ -189,9 +190,9 @@ impl Edit {
             let mut contents = Vec::with_capacity(moved.len());
             for Moved { old, new, count } in &moved {
                 let (count, length) = (i64::from(*count), old.end - old.start);
-                let unused = edit.count_references(root, [old.clone()], -count)?;
+                let unused = edit.count_references(root, once(old.clone()), -count)?;
                 unused.into_iter().try_for_each(|run| edit.give_clusters(run))?;
-                edit.count_references(root, [*new..*new + length], count)?;
+                edit.count_references(root, once(*new..*new + length), count)?;
                 let block_of = |cluster| edit.geometry().block_of(Cluster(cluster));
                 let (from, to) = (block_of(old.start), block_of(*new));
                 contents.push(Contents::of(Copied { from, to, clusters: length }));
