@@ -4,5 +4,5 @@
 mod as_manifest;
 mod yes;
 
-pub use as_manifest::{assert_as_manifest, sha256, walk};
+pub use as_manifest::{assert_as_manifest, assert_as_manifest_elsewhere, sha256, walk};
 pub use yes::Yes;

@@ -19,6 +19,7 @@ mod recovery;
 mod refusals;
 mod refused;
 mod repairs;
+mod shrunk;
 mod story;
 mod switched;
 mod volume;

@@ -52,6 +52,29 @@ pub fn new_by_c(path: &Path, known: &BTreeSet<String>) -> Vec<String> {
     new.into_iter().collect()
 }
 
+/// Returns the codes of what the C fsck finds: numbers of inodes change.
+fn codes_by_c(path: &Path) -> BTreeSet<String> {
+    let codes = found_by_c(path).into_iter().filter(|line| {
+        // It misses an index of the system directory, and knows one way to hash only.
+        let top = volume_at(path).superblock().s_system_dir_blkno;
+        let misses = format!("[DX_TREE_MISSING] Directory {top} ");
+        !line.starts_with(&misses) && (line.is_ascii() || !line.starts_with("[DX_LOOKUP_FAILED]"))
+    });
+    codes.filter_map(|line| Some(line.split_once(']')?.0.to_owned())).collect()
+}
+
+/// Returns the codes of what our fsck finds.
+pub fn codes(path: &Path) -> BTreeSet<String> {
+    let said = Run::new(program("fsck.ocfs2")).arg("-fn").arg(path).output().stdout;
+    let codes = said.lines().filter_map(|line| line.strip_prefix('[')?.split_once(']'));
+    codes.map(|(code, _)| format!("ours: {code}")).collect()
+}
+
+/// Returns the codes of what both find.
+pub fn all_codes(path: &Path) -> BTreeSet<String> {
+    codes_by_c(path).into_iter().chain(codes(path)).collect()
+}
+
 impl Bench {
     /// Makes a local volume with two slots.
     pub fn new(options: &str, size: &str) -> Self {

@@ -5,11 +5,13 @@
 
 mod bench;
 mod features;
+mod fewer_slots;
 mod fixtures;
 mod grow;
 mod journals;
 mod power;
 mod rich;
+mod shrink;
 mod slots;
 mod superblock;
 mod switches;

@@ -17,11 +17,33 @@ use crate::rich::{listed, rich};
 const POINTS: u64 = 24;
 
 /// Makes the changes on a device that fails after `writes` writes. Returns the number of writes.
-fn change(base: &Arc<dyn Device>, line: &str, writes: u64, then: AfterWrites, to: &Path) -> u64 {
+pub fn change(
+    base: &Arc<dyn Device>,
+    line: &str,
+    writes: u64,
+    then: AfterWrites,
+    to: &Path,
+) -> u64 {
+    made(base, &format!("{line} x"), writes, then, to)
+}
+
+/// Gives a volume another number of clusters in the same way.
+pub fn change_to(
+    base: &Arc<dyn Device>,
+    clusters: u32,
+    writes: u64,
+    then: AfterWrites,
+    to: &Path,
+) -> u64 {
+    made(base, &format!("-y -q -Sclusters x {clusters}"), writes, then, to)
+}
+
+fn made(base: &Arc<dyn Device>, line: &str, writes: u64, then: AfterWrites, to: &Path) -> u64 {
     let disk: Arc<dyn Device> = Arc::new(OverlayDevice::new(base.clone(), 512));
     let volume = Volume::open(disk.clone(), &VolumeOptions::default()).unwrap();
     let failing = FailingDevice::new(disk.clone(), writes, then);
-    let cli = Cli::parse_from(["tunefs.ocfs2"].into_iter().chain(line.split(' ')).chain(["x"]));
+    let words = ["tunefs.ocfs2"].into_iter().chain(line.split(' ')).map(Into::into);
+    let cli = Cli::parse_from(ocfs2_tunefs::glued(words.collect()));
     let made = change_volume(&cli, &volume, &failing);
     assert!(made.is_ok() || failing.writes() > writes, "{line}: {made:?}");
     let mut bytes = vec![0; disk.size_bytes() as usize];

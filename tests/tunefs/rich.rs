@@ -7,11 +7,13 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 use ocfs2_device::{DeviceOptions, open};
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::FileKind;
 use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::xattr::XattrPrefix;
 use ocfs2_testing::{Run, Scratch, program};
 use ocfs2_tests::walk;
-use ocfs2_volume::edit::{Edit, How};
+use ocfs2_volume::edit::{Edit, EditOptions, How, NewInode};
 use ocfs2_volume::{Inode, Volume};
 
 use crate::bench::volume_at;
@@ -89,12 +91,62 @@ pub fn rich(scratch: &Scratch, options: &str, size: &str, names: usize) -> PathB
 
 /// Changes a volume.
 pub fn change(path: &Path, step: impl FnOnce(&mut Edit)) {
+    change_in(path, 0, step);
+}
+
+/// Changes a volume, with the allocators of a slot.
+pub fn change_in(path: &Path, slot: u16, step: impl FnOnce(&mut Edit)) {
     let options = DeviceOptions { write: true, ..Default::default() };
     let device = open(path, &options).unwrap();
-    let mut edit = Edit::new(&volume_at(path), Default::default());
+    let mut edit = Edit::new(&volume_at(path), EditOptions { slot, ..Default::default() });
     step(&mut edit);
     edit.finish().unwrap();
     edit.commit(How::InPlace, &device).unwrap();
+}
+
+/// Adds a folder with something of everything that the volume's features allow.
+pub fn more(edit: &mut Edit, slot: u16) {
+    let (features, top) = (edit.features(), edit.superblock().s_root_blkno);
+    let make = |edit: &mut Edit, dir: Blkno, name: &str, kind| {
+        edit.create(dir, name.as_bytes(), &NewInode::of(kind, 0o700)).unwrap()
+    };
+    let dir = make(edit, top, &format!("more {slot}"), FileKind::Directory);
+    let deep = make(edit, dir, "deep", FileKind::Directory);
+    for index in 0..40 {
+        let below = make(edit, deep, &format!("below {index}"), FileKind::Directory);
+        for name in 0..index {
+            make(edit, below, &format!("{name} {}", "n".repeat(60)), FileKind::Regular);
+        }
+    }
+    let large = make(edit, dir, "large", FileKind::Regular);
+    for at in 0..120_u64 {
+        edit.write_file(large, at * 300_000 % 9_000_000, format!("piece {at}").as_bytes()).unwrap();
+    }
+    edit.hard_link(deep, b"another name", large).unwrap();
+    let long = NewInode { target: &[b'l'; 2000], ..NewInode::of(FileKind::Symlink, 0o777) };
+    edit.create(deep, b"link", &long).unwrap();
+    if features.incompat.contains(Incompat::XATTR) {
+        for name in ["one", "two"] {
+            let file = make(edit, dir, name, FileKind::Regular);
+            for index in 0..90 {
+                let (name, size) =
+                    (format!("name {index}"), if index % 9 == 0 { 5000 } else { 60 });
+                let value = vec![b'a' + slot as u8; size];
+                edit.set_xattr(file, XattrPrefix::User, name.as_bytes(), &value).unwrap();
+            }
+        }
+    }
+    if features.incompat.contains(Incompat::REFCOUNT_TREE) {
+        for copy in ["copy", "third"] {
+            let copy = make(edit, dir, copy, FileKind::Regular);
+            edit.reflink(large, copy).unwrap();
+        }
+        edit.write_file(large, 600_000, b"of its own").unwrap();
+    }
+    if features.ro_compat.contains(RoCompat::UNWRITTEN) {
+        let unwritten = make(edit, dir, "unwritten", FileKind::Regular);
+        edit.allocate(unwritten, 0..3_000_000, true).unwrap();
+    }
 }
 
 /// A hash of what a file contains, whether its zeros are stored or not.

@@ -84,10 +84,9 @@ fn what_is_not_agreed_to_is_not_done_and_an_undo_file_takes_it_back() {
     let same = bench.tunefs("-v -L old -N 2").expect_status(0);
     assert!(same.stderr.contains("already has the label \"old\"; nothing to do"), "{same}");
     for (options, status, text) in [
-        ("-N 1", 1, "fewer node slots are not done"),
         ("-N 255", 2, "there is no room left"),
         ("-J size=2M", 1, "at least 1024 blocks"),
-        ("-Sbytes", 1, "not done by this program yet"),
+        ("-Sbytes", 2, "2048 clusters are not enough"),
         ("--fs-features=nometaecc,noxattr", 1, "nobody answers"),
         ("--usrquota-sync-interval=500", 1, "the user quota is not enabled"),
         ("-L new -N 255", 2, "there is no room left"),

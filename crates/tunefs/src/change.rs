@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::cli::MountType;
 use crate::features::Switch;
 use crate::journals::{Journals, set_slots};
+use crate::slots::remove_slots;
 use crate::work::Work;
 use crate::{Cli, query, stamped};
 
@@ -29,6 +30,7 @@ pub(crate) enum Change {
     Stack(RunningCluster),
     Interval(QuotaKind, u32),
     Slots(u16, Journals),
+    FewerSlots(u16),
     Journals(Journals),
     Switch(Switch),
 }
@@ -87,18 +89,17 @@ impl Change {
             changes.extend(ms.map(|ms| Self::Interval(kind, ms)));
         }
         if cli.node_slots.is_some() || cli.journal_options.is_some() {
+            // Slots that go need no larger journals.
+            if let Some(slots) = cli.node_slots.filter(|slots| *slots <= volume.max_slots()) {
+                changes.push(Self::FewerSlots(slots));
+            }
             let mut journals = Journals::of_volume(volume)?;
             if let Some(options) = &cli.journal_options {
                 journals = journals.changed(volume, options)?;
                 changes.push(Self::Journals(journals));
             }
-            match cli.node_slots {
-                Some(slots) if slots < volume.max_slots() => {
-                    bail!("-N: fewer node slots are not done by this program yet")
-                }
-                Some(slots) => changes.push(Self::Slots(slots, journals)),
-                None => {}
-            }
+            let more = cli.node_slots.filter(|slots| *slots > volume.max_slots());
+            changes.extend(more.map(|slots| Self::Slots(slots, journals)));
         }
         let (on, off) = features(cli);
         for switch in Switch::all(on, off) {
@@ -160,10 +161,17 @@ impl Change {
                     "Change the {kind} quota sync interval on device \"{device}\" to {ms}"
                 ))
             }
-            Self::Slots(slots, _) if *slots == volume.max_slots() => State::Done(format!(
-                "Device \"{device}\" already has {slots} node slots; nothing to do"
-            )),
-            Self::Slots(slots, _) => {
+            Self::FewerSlots(slots) if *slots == volume.max_slots() => {
+                match volume.surplus_slot_files()?.len() {
+                    0 => State::Done(format!(
+                        "Device \"{device}\" already has {slots} node slots; nothing to do"
+                    )),
+                    files => State::Ask(format!(
+                        "Remove {files} files of node slots that are gone from device \"{device}\""
+                    )),
+                }
+            }
+            Self::Slots(slots, _) | Self::FewerSlots(slots) => {
                 let now = volume.max_slots();
                 State::Ask(format!(
                     "Change the number of node slots on device \"{device}\" from {now} to {slots}"
@@ -196,7 +204,7 @@ impl Change {
             Self::Stack(_) => "update-cluster-stack".to_owned(),
             Self::Interval(QuotaKind::User, _) => "usrquota-sync-interval".to_owned(),
             Self::Interval(QuotaKind::Group, _) => "grpquota-sync-interval".to_owned(),
-            Self::Slots(..) => "node-slots".to_owned(),
+            Self::Slots(..) | Self::FewerSlots(_) => "node-slots".to_owned(),
             Self::Journals(_) => "journal-options".to_owned(),
             Self::Switch(switch) => {
                 format!("{}{}", if switch.on { "" } else { "no" }, switch.feature.name)
@@ -206,7 +214,11 @@ impl Change {
 
     /// Whether this can take several transactions.
     pub fn is_long(&self) -> bool {
-        matches!(self, Self::Switch(switch) if switch.is_long())
+        match self {
+            Self::FewerSlots(_) => true,
+            Self::Switch(switch) => switch.is_long(),
+            _ => false,
+        }
     }
 
     /// Makes the change in `work`.
@@ -231,6 +243,7 @@ impl Change {
             }
             Self::Interval(kind, ms) => edit.set_quota_interval(*kind, *ms)?,
             Self::Slots(slots, journals) => set_slots(work, *slots, *journals)?,
+            Self::FewerSlots(slots) => remove_slots(work, *slots)?,
             Self::Journals(journals) => {
                 let slots = edit.max_slots();
                 set_slots(work, slots, *journals)?;

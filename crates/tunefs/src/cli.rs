@@ -14,10 +14,18 @@ use uuid::Uuid;
 ///
 /// Several changes can be requested in one call. All are prepared and checked before the first byte
 /// is written, and they reach the volume as one journal transaction, superblock and backups last.
-/// If this is interrupted, the volume is unchanged, or the next fsck.ocfs2 makes it consistent. An
-/// extension (-S) comes first, as a separate step. The order of the others is: label, UUID,
+/// If this is interrupted, the volume is unchanged, or the next fsck.ocfs2 makes it consistent.
+/// Another size (-S) comes first, as a separate step. The order of the others is: label, UUID,
 /// cluster, intervals, node slots and journals, features: first those that go off, then those that
 /// go on.
+///
+/// A smaller size (-S) moves what is in the part that goes: contents of files, directories,
+/// attributes, inodes, journals. It takes several transactions, after each of which the volume is
+/// sound and has its old size; the last one takes the end off. If it is interrupted, the same
+/// command goes on. Inodes that are in the part that goes get other numbers, so that NFS clients
+/// lose the files that they have open; --keep-inode-numbers refuses in that case. --dry-run says
+/// what would move. An image file is truncated if the answer to a question is yes. Fewer node slots
+/// (-N) take several transactions in the same way; inodes keep their numbers.
 ///
 /// Some features change what every file looks like: indexed-dirs, metaecc, usrquota, grpquota,
 /// sparse, noinline-data, nounwritten, norefcount, noxattr, nodiscontig-bg. The whole work is
@@ -35,10 +43,6 @@ use uuid::Uuid;
 /// to be recovered by fsck.ocfs2 first. Only --cloned-volume alone does not require that, since a
 /// copy of a mounted volume looks like one that was not unmounted. Before clusters are allocated,
 /// the chains of the global bitmap are checked.
-///
-/// Not implemented yet, and refused: fewer node slots and smaller volumes. tunefs.ocfs2 of
-/// ocfs2-tools does some of these; if this program was installed over it, it is available as
-/// tunefs.ocfs2.orig.
 ///
 /// A volume that is mounted on this host is extended by its kernel (-S alone): in a cluster on any
 /// node that has it mounted, while all of them go on working. One program at a time does so: it
@@ -64,8 +68,8 @@ pub struct Cli {
     #[arg(short = 'N', long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=255))]
     pub node_slots: Option<u16>,
 
-    /// Extend the volume to the end of the device, or to NEW_SIZE. The unit of NEW_SIZE may be
-    /// appended to -S; without it the unit is blocks
+    /// Extend the volume to the end of the device, or give it the size NEW_SIZE, larger or smaller.
+    /// The unit of NEW_SIZE may be appended to -S; without it the unit is blocks
     #[arg(
         short = 'S',
         long,
@@ -75,6 +79,10 @@ pub struct Cli {
         default_missing_value = "blocks"
     )]
     pub volume_size: Option<Unit>,
+
+    /// Do not make the volume smaller if inodes would get other numbers
+    #[arg(long, requires = "volume_size")]
+    pub keep_inode_numbers: bool,
 
     /// Give the volume another UUID: a random one, or the one appended to -U
     ///
@@ -184,9 +192,10 @@ pub struct Cli {
     /// Block device or image file, or LABEL=... or UUID=... of the volume
     pub device: PathBuf,
 
-    /// Size of the volume for -S: a number, optionally with k, m, g, t or p, in the unit of -S
-    #[arg(requires = "volume_size", value_parser = parse_size)]
-    pub new_size: Option<u64>,
+    /// Size of the volume for -S: a number, optionally with k, m, g, t or p, in the unit of -S; or
+    /// min, the smallest size that the volume can have, found to about 1 %
+    #[arg(requires = "volume_size")]
+    pub new_size: Option<NewSize>,
 }
 
 impl Cli {
@@ -217,6 +226,26 @@ impl Cli {
             || self.uuid_reset.is_some()
             || self.cloned_volume.is_some()
             || self.update_cluster_stack
+    }
+}
+
+/// A new size.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NewSize {
+    /// That many of the unit.
+    Number(u64),
+    /// The smallest possible.
+    Least,
+}
+
+impl FromStr for NewSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "min" => Ok(Self::Least),
+            _ => parse_size(text).map(Self::Number).map_err(|err| err.to_string()),
+        }
     }
 }
 
@@ -299,7 +328,9 @@ mod tests {
         command().debug_assert();
         let cli = parse("x -qvvi -L new -N 4 -Sclusters -J size=8M,block64 disk 5G").unwrap();
         assert_eq!((cli.quiet, cli.verbose, cli.interactive), (1, 2, true));
-        assert_eq!((cli.volume_size, cli.new_size), (Some(Unit::Clusters), Some(5 << 30)));
+        assert_eq!(cli.volume_size, Some(Unit::Clusters));
+        assert_eq!(cli.new_size, Some(NewSize::Number(5 << 30)));
+        assert_eq!(parse("x -S disk min").unwrap().new_size, Some(NewSize::Least));
         let journals = JournalOptions { size: Some(8 << 20), block64: Some(true) };
         assert_eq!(cli.journal_options, Some(journals));
         assert_eq!(parse("x -S disk").unwrap().volume_size, Some(Unit::Blocks));
@@ -324,6 +355,8 @@ mod tests {
             "x -N 0 disk",
             "x -N 256 disk",
             "x disk 5G",
+            "x -S disk least",
+            "x --keep-inode-numbers disk",
             "x -Sfoo disk 5G",
             "x -Unope disk",
             "x -M both disk",

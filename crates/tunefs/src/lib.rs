@@ -11,12 +11,14 @@ mod online;
 mod program;
 mod query;
 mod report;
+mod shrink;
 mod size;
+mod slots;
 mod sparse;
 mod stamp;
 mod work;
 
-pub use cli::{Cli, JournalOptions, MountType, Unit, command};
+pub use cli::{Cli, JournalOptions, MountType, NewSize, Unit, command};
 pub use glued::{glued, uuid_apart};
 pub use program::{change_volume, run};
 pub use query::{QueryError, query};

@@ -21,7 +21,7 @@ use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::Cli;
 use crate::cli::Unit;
-use crate::size;
+use crate::size::{self, Size};
 
 /// Attempts to read a descriptor that the kernel may be writing, and the time between two.
 const TRIES: usize = 5;
@@ -82,7 +82,14 @@ impl Online {
             "is mounted on {}: only its size can be changed there, without --undo-file",
             ocfs2_cli::shown(&self.mount_point)
         );
-        let target = size::target(cli, &self.volume, unit)?;
+        let target = match size::target(cli, &self.volume, unit)? {
+            None => None,
+            Some(Size::Larger(clusters)) => Some(clusters),
+            Some(Size::Smaller(_) | Size::Least) => bail!(
+                "is mounted on {}: unmount it everywhere to make it smaller",
+                ocfs2_cli::shown(&self.mount_point)
+            ),
+        };
         let (geometry, bitmap) = (self.volume.geometry(), self.volume.global_bitmap()?);
         ensure!(
             target.is_none() || u32::from(bitmap.header.cl_cpg) == geometry.clusters_per_group(),

@@ -25,8 +25,10 @@ use crate::change::{Change, State};
 use crate::cli::Unit;
 use crate::online::{Online, Stopped};
 use crate::report::{Entry, Outcome, Outcomes, Report};
+use crate::shrink::{self, Moved};
+use crate::size::{self, Size};
 use crate::work::Work;
-use crate::{Cli, check, query, size, sparse};
+use crate::{Cli, check, query, sparse};
 
 /// The change failed, and the volume is unchanged.
 const UNCHANGED: Status = Status(2);
@@ -157,7 +159,7 @@ fn grow_online(cli: &Cli, mut online: Online, unit: Unit, outcomes: &Outcomes) -
         run.say_same_size(online.volume());
         return Ok(());
     };
-    let question = run.growth_question(online.volume(), target);
+    let question = run.size_question(online.volume(), Size::Larger(target));
     if cli.no {
         run.note(SIZE, Outcome::Possible, &question);
         return run.print(&[&format!("{question}? n"), "Nothing was changed"]);
@@ -185,7 +187,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
     let volume = open_volume(cli, write, &options)?;
     let mut run = Run::new(cli, outcomes)?;
     // Report invalid requests before examining anything.
-    let growth = match cli.volume_size {
+    let resize = match cli.volume_size {
         Some(unit) => size::target(cli, &volume, unit)?,
         None => None,
     };
@@ -197,7 +199,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
             argument(&cli.device)
         ));
     }
-    if cli.volume_size.is_some() && growth.is_none() {
+    if cli.volume_size.is_some() && resize.is_none() {
         run.say_same_size(&volume);
     }
     let is_superblock = !cli.changes_structures();
@@ -212,7 +214,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
         } else {
             Guard::look(&volume, &clock)?;
         }
-        return run.preview(&volume, growth, &changes);
+        return run.preview(&volume, resize, &changes);
     }
     // If the volume belongs to another cluster, nodes cannot be locked out.
     let mut guard = match is_copy {
@@ -243,14 +245,18 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
         let planned = Planned { changes: &[&**changes], outcome: Some(&outcome) };
         guard.gate.open(planned).context("nothing was changed")
     };
-    let result = run.change(&volume, &pass, growth, &changes);
+    let result = run.change(&volume, &pass, resize, &changes);
     if let Some((saving, path)) = saving
         && saving.finish()?
         && !run.is_quiet()
     {
         print_note(undo_note(path, &volume_argument(cli.partition, &cli.device)));
     }
-    result
+    match result? {
+        // The undo file would not fit a shorter file.
+        Some(bytes) if cli.partition.is_none() && cli.undo_file.is_none() => run.cut_image(bytes),
+        _ => Ok(()),
+    }
 }
 
 /// Makes all changes that `cli` requests on `device`, which holds `volume`. The caller has to make
@@ -259,7 +265,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
 /// # Errors
 /// What could not be done, and why; the text of `--help` says what the state of the volume is then.
 pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<()> {
-    let growth = match cli.volume_size {
+    let resize = match cli.volume_size {
         Some(unit) => size::target(cli, volume, unit)?,
         None => None,
     };
@@ -268,7 +274,7 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
     let outcomes = Outcomes::default();
     let mut run = Run::new(cli, &outcomes)?;
     run.hash_as(volume, &changes)?;
-    run.change(volume, &|_: &Work<'_>| Ok(device), growth, &changes)
+    run.change(volume, &|_: &Work<'_>| Ok(device), resize, &changes).map(|_| ())
 }
 
 /// A run that makes changes.
@@ -321,32 +327,55 @@ impl<'a> Run<'a> {
     }
 
     /// Makes all changes. `pass` is called once for each step, and returns the device to write to.
+    /// Returns the new size in bytes of a volume that has become smaller.
     fn change<D: Device>(
         &self,
         volume: &Volume,
         pass: &dyn Fn(&Work<'_>) -> Result<D>,
-        growth: Option<u32>,
+        resize: Option<Size>,
         changes: &[Change],
-    ) -> Result<()> {
-        let (mut grown, mut growth) = (None, growth);
-        if let Some(clusters) = growth {
-            let question = self.growth_question(volume, clusters);
-            if !self.agrees(SIZE, &State::Ask(question))? {
-                growth = None;
-            }
-        }
-        if let Some(clusters) = growth {
-            self.grow(volume, clusters, pass)?;
-            self.note(SIZE, Outcome::Done, &self.growth_question(volume, clusters));
-            let options = VolumeOptions { write: true, strict: true, ..Default::default() };
-            grown = Some(Volume::open(Arc::clone(volume.device()), &options)?);
-        }
-        let after = |err: anyhow::Error| match growth {
-            None => err,
-            Some(_) => err.context("the volume was extended; then"),
+    ) -> Result<Option<u64>> {
+        let size = match resize {
+            Some(size) => self.found_size(volume, size)?,
+            None => None,
         };
-        let volume = grown.as_ref().unwrap_or(volume);
-        self.transaction(volume, pass, changes).map_err(after)
+        let size = match size {
+            Some(size) if self.agrees(SIZE, &State::Ask(self.size_question(volume, size)))? => {
+                Some(size)
+            }
+            _ => None,
+        };
+        let (size, done) = match size {
+            Some(size @ Size::Larger(clusters)) => {
+                self.grow(volume, clusters, pass)?;
+                (size, "the volume was extended; then")
+            }
+            Some(size @ Size::Smaller(clusters)) => {
+                self.shrink(volume, clusters, pass)?;
+                (size, "the volume was made smaller; then")
+            }
+            _ => return self.transaction(volume, pass, changes).map(|()| None),
+        };
+        self.note(SIZE, Outcome::Done, &self.size_question(volume, size));
+        let options = VolumeOptions { write: true, strict: true, ..Default::default() };
+        let volume = Volume::open(Arc::clone(volume.device()), &options)?;
+        self.transaction(&volume, pass, changes).context(done)?;
+        let is_smaller = matches!(size, Size::Smaller(_));
+        Ok(is_smaller.then_some(volume.geometry().size_bytes()))
+    }
+
+    /// The number of clusters that a size stands for; `None` for the one that the volume has.
+    fn found_size(&self, volume: &Volume, size: Size) -> Result<Option<Size>> {
+        if size != Size::Least {
+            return Ok(Some(size));
+        }
+        let fits = |clusters| self.rehearse(volume, |work| self.shrunk(work, clusters)).map(|_| ());
+        let least = shrink::least(volume, &fits)?;
+        if least < volume.geometry().clusters {
+            return Ok(Some(Size::Smaller(least)));
+        }
+        self.say_same_size(volume);
+        Ok(None)
     }
 
     fn say_same_size(&self, volume: &Volume) {
@@ -358,9 +387,66 @@ impl<'a> Run<'a> {
         self.say(&text);
     }
 
-    fn growth_question(&self, volume: &Volume, clusters: u32) -> String {
+    fn size_question(&self, volume: &Volume, size: Size) -> String {
         let (device, now) = (&self.device, volume.geometry().clusters);
-        format!("Grow the filesystem on device \"{device}\" from {now} to {clusters} clusters")
+        let (verb, clusters) = match size {
+            Size::Smaller(clusters) => ("Shrink", clusters),
+            Size::Larger(clusters) => ("Grow", clusters),
+            Size::Least => ("Shrink", now),
+        };
+        format!("{verb} the filesystem on device \"{device}\" from {now} to {clusters} clusters")
+    }
+
+    /// Makes the volume smaller in as many transactions as that takes, after a rehearsal.
+    fn shrink<D: Device>(
+        &self,
+        volume: &Volume,
+        clusters: u32,
+        pass: &dyn Fn(&Work<'_>) -> Result<D>,
+    ) -> Result<()> {
+        self.progress(0, 1, "Shrinking the filesystem");
+        let moved = self.rehearsed_shrink(volume, clusters)?;
+        if moved.has_inodes() {
+            print_warning(format_args!(
+                "{}: inodes get other numbers: NFS clients lose the files that they have open",
+                self.device
+            ));
+        }
+        self.in_steps(volume, pass, |work| self.shrunk(work, clusters))?;
+        self.say(&format!("The filesystem has {clusters} clusters"));
+        self.progress(1, 1, "Shrinking the filesystem");
+        Ok(())
+    }
+
+    fn rehearsed_shrink(&self, volume: &Volume, clusters: u32) -> Result<Moved> {
+        let moved = self.rehearse(volume, |work| self.shrunk(work, clusters));
+        moved.map_err(|err| match err.downcast_ref::<EditError>() {
+            Some(lack) if lack.is_no_room() => err.context(format!(
+                "{clusters} clusters are not enough, and -S with min finds the smallest size"
+            )),
+            _ => err,
+        })
+    }
+
+    fn shrunk(&self, work: &mut Work<'_>, clusters: u32) -> Result<Moved> {
+        shrink::shrink(work, clusters, self.cli.keep_inode_numbers)
+    }
+
+    /// Offers to make the image file as long as the volume in it.
+    fn cut_image(&self, bytes: u64) -> Result<()> {
+        let metadata = std::fs::metadata(&self.cli.device)?;
+        if !metadata.is_file() || metadata.len() <= bytes {
+            return Ok(());
+        }
+        let device = &self.device;
+        let question = format!("Truncate the image file \"{device}\" to {bytes} bytes");
+        // A volume that is shorter than its file is as good as any.
+        if self.cli.yes || confirm(&question, "-y", &self.interrupt).unwrap_or(false) {
+            let file = std::fs::File::options().write(true).open(&self.cli.device)?;
+            file.set_len(bytes)?;
+            file.sync_all()?;
+        }
+        Ok(())
     }
 
     fn grow<D: Device>(
@@ -416,7 +502,13 @@ impl<'a> Run<'a> {
         self.progress(0, done.len(), "Writing the changes");
         if done.iter().any(|change| change.is_long()) {
             drop(work);
-            self.in_steps(volume, pass, &done)?;
+            self.in_steps(volume, pass, |work| {
+                for (index, change) in done.iter().enumerate() {
+                    change.apply(work)?;
+                    self.progress(index + 1, done.len(), "Writing the changes");
+                }
+                work.flush()
+            })?;
         } else {
             let pass = pass(&work)?;
             work.commit(volume.max_slots(), &pass)?;
@@ -438,13 +530,23 @@ impl<'a> Run<'a> {
         Ok(self.interrupt.check()?)
     }
 
+    /// Makes changes in memory only, as one transaction.
+    fn rehearse<T>(
+        &self,
+        volume: &Volume,
+        make: impl FnOnce(&mut Work<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
+        make(&mut Work::new(Edit::new(volume, self.options()), &rehearsed))
+    }
+
     /// Makes changes in several transactions, after each of which the volume can be mounted.
-    fn in_steps<D: Device>(
+    fn in_steps<D: Device, T>(
         &self,
         volume: &Volume,
         pass: &dyn Fn(&Work<'_>) -> Result<D>,
-        changes: &[&Change],
-    ) -> Result<()> {
+        make: impl FnOnce(&mut Work<'_>) -> Result<T>,
+    ) -> Result<T> {
         let steps = Cell::new(0_u64);
         let commit = |work: &mut Work<'_>| {
             if work.is_empty() {
@@ -455,17 +557,12 @@ impl<'a> Run<'a> {
             steps.set(steps.get() + 1);
             let options = VolumeOptions { write: true, strict: true, ..Default::default() };
             let volume = Volume::open(Arc::clone(volume.device()), &options)?;
-            work.go_on(Edit::new(&volume, self.options()));
+            let mut edit = Edit::new(&volume, self.options());
+            edit.set_limit(work.edit.limit())?;
+            work.go_on(edit);
             Ok(())
         };
-        let mut work = Work::new(Edit::new(volume, self.options()), &commit);
-        let made = (|| {
-            for (index, change) in changes.iter().enumerate() {
-                change.apply(&mut work)?;
-                self.progress(index + 1, changes.len(), "Writing the changes");
-            }
-            work.flush()
-        })();
+        let made = make(&mut Work::new(Edit::new(volume, self.options()), &commit));
         made.map_err(|err: anyhow::Error| match steps.get() {
             0 => err,
             _ => err.context(Partly),
@@ -473,12 +570,21 @@ impl<'a> Run<'a> {
     }
 
     /// Prints the questions and messages of a dry run.
-    fn preview(&self, volume: &Volume, growth: Option<u32>, changes: &[Change]) -> Result<()> {
+    fn preview(&self, volume: &Volume, resize: Option<Size>, changes: &[Change]) -> Result<()> {
         let say = |text: &str| self.print(&[text]);
-        if let Some(clusters) = growth {
-            let question = self.growth_question(volume, clusters);
+        let size = match resize {
+            Some(size) => self.found_size(volume, size)?,
+            None => None,
+        };
+        if let Some(size) = size {
+            let question = self.size_question(volume, size);
             say(&format!("{question}? n"))?;
             self.note(SIZE, Outcome::Possible, &question);
+        }
+        if let Some(Size::Smaller(clusters)) = size {
+            let mut text = Vec::new();
+            self.rehearsed_shrink(volume, clusters)?.print(volume, clusters, &mut text)?;
+            say(String::from_utf8_lossy(&text).trim_end())?;
         }
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
         let mut work = Work::new(Edit::new(volume, self.options()), &rehearsed);

@@ -6,20 +6,31 @@ use ocfs2_format::journal::JournalIncompat;
 use ocfs2_volume::Volume;
 
 use crate::Cli;
-use crate::cli::Unit;
+use crate::cli::{NewSize, Unit};
+use crate::shrink::rounded;
 
-/// Returns the new number of clusters of `volume`, which has the number of clusters that its
-/// geometry states; `None` if it has that size already.
+/// A new size of a volume, in clusters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Size {
+    Larger(u32),
+    Smaller(u32),
+    /// The smallest possible.
+    Least,
+}
+
+/// Returns the new size of `volume`, which has the number of clusters that its geometry states;
+/// `None` if it has that size already.
 ///
 /// # Errors
-/// If the device has no room for them, or there would be fewer, or too many.
-pub(crate) fn target(cli: &Cli, volume: &Volume, unit: Unit) -> Result<Option<u32>> {
+/// If the device has no room for so many clusters, or there are too many.
+pub(crate) fn target(cli: &Cli, volume: &Volume, unit: Unit) -> Result<Option<Size>> {
     let geometry = volume.geometry();
     let bits = geometry.cluster_size.bits();
     let on_device = volume.device().size_bytes() >> bits;
     let wanted = match cli.new_size {
-        None | Some(0) => on_device,
-        Some(number) => {
+        Some(NewSize::Least) => return Ok(Some(Size::Least)),
+        None | Some(NewSize::Number(0)) => on_device,
+        Some(NewSize::Number(number)) => {
             let bytes = match unit {
                 Unit::Bytes => Some(number),
                 Unit::Blocks => number.checked_mul(geometry.block_size.bytes().into()),
@@ -37,11 +48,16 @@ pub(crate) fn target(cli: &Cli, volume: &Volume, unit: Unit) -> Result<Option<u3
             human_size(on_device << bits)
         );
     }
+    let clusters = if clusters < geometry.clusters { rounded(volume, clusters) } else { clusters };
     if clusters < geometry.clusters {
-        bail!(
-            "the volume has {} clusters: making it smaller is not done by this program yet",
-            geometry.clusters
-        );
+        if cli.new_size.is_none_or(|size| size == NewSize::Number(0)) {
+            bail!(
+                "the device has only {clusters} of the volume's {} clusters: to make the volume \
+                 smaller, give its new size",
+                geometry.clusters
+            );
+        }
+        return Ok(Some(Size::Smaller(clusters)));
     }
     if clusters == geometry.clusters {
         return Ok(None);
@@ -57,5 +73,5 @@ pub(crate) fn target(cli: &Cli, volume: &Volume, unit: Unit) -> Result<Option<u3
             }
         }
     }
-    Ok(Some(clusters))
+    Ok(Some(Size::Larger(clusters)))
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use ocfs2_device::Device;
 use ocfs2_format::{Blkno, Cluster};
 use ocfs2_volume::commit::CommitError;
-use ocfs2_volume::edit::{Edit, How};
+use ocfs2_volume::edit::{Contents, Edit, How};
 
 /// Contents that are not part of the transaction.
 #[derive(Clone, Debug)]
@@ -18,6 +18,15 @@ pub(crate) enum Piece {
     Blocks(Blkno, Vec<u8>),
     /// A copy of clusters.
     Copy { from: Blkno, to: Blkno, clusters: u32 },
+}
+
+impl From<Contents> for Piece {
+    fn from(contents: Contents) -> Self {
+        match contents {
+            Contents::Zeros(run) => Self::Zero(run),
+            Contents::Copy { from, to, clusters } => Self::Copy { from, to, clusters },
+        }
+    }
 }
 
 /// Changed blocks after which a transaction is committed. The smallest journal has room for several

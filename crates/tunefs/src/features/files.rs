@@ -4,7 +4,7 @@ use anyhow::Result;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::feature::RoCompat;
-use ocfs2_volume::edit::{Contents, Plain};
+use ocfs2_volume::edit::Plain;
 use ocfs2_volume::{Inode, Volume};
 
 use super::{inodes_that, refused};
@@ -56,7 +56,7 @@ fn make_file_plain(work: &mut Work<'_>, blkno: Blkno, what: Plain) -> Result<()>
     let mut at = Some(0);
     while let Some(from) = at {
         let (next, contents) = work.edit.make_plain(blkno, what, from)?;
-        work.before.extend(contents.into_iter().map(piece));
+        work.before.extend(contents.into_iter().map(Piece::from));
         work.settle()?;
         at = next;
     }
@@ -72,7 +72,7 @@ pub(super) fn own(work: &mut Work<'_>) -> Result<()> {
         make_file_plain(work, blkno, Plain::Own)?;
         loop {
             let (more, contents) = work.edit.unshare_xattrs(blkno)?;
-            work.before.extend(contents.into_iter().map(piece));
+            work.before.extend(contents.into_iter().map(Piece::from));
             work.settle()?;
             if !more {
                 break;
@@ -87,11 +87,4 @@ pub(super) fn own(work: &mut Work<'_>) -> Result<()> {
 fn is_file(inode: &Inode) -> bool {
     let is_own = inode.dinode.flags().contains(InodeFlags::SYSTEM);
     inode.kind() == Some(FileKind::Regular) && !inode.is_inline() && !is_own
-}
-
-fn piece(contents: Contents) -> Piece {
-    match contents {
-        Contents::Zeros(run) => Piece::Zero(run),
-        Contents::Copy { from, to, clusters } => Piece::Copy { from, to, clusters },
-    }
 }

@@ -211,7 +211,7 @@ fn refused<T>(text: &str) -> Result<T, EditError> {
 }
 
 /// The inodes that need work, in the order of the allocators. Only their numbers are kept.
-fn inodes_that(
+pub(crate) fn inodes_that(
     volume: &Volume,
     need: impl Fn(&Inode) -> Result<bool, Error>,
 ) -> Result<Vec<Blkno>, Error> {

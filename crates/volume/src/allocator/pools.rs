@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 
+mod groups;
+
 use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
@@ -82,7 +84,11 @@ const KEPT_GROUPS: usize = 1024;
 
 /// Allocators that are being changed.
 #[derive(Debug, Default)]
-pub(crate) struct Pools(BTreeMap<Pool, Changing>);
+pub(crate) struct Pools {
+    pools: BTreeMap<Pool, Changing>,
+    /// Nothing is taken from this cluster on.
+    limit: Option<u32>,
+}
 
 #[derive(Debug)]
 struct Changing {
@@ -103,6 +109,16 @@ struct Cached {
 }
 
 impl Pools {
+    /// Allocators that take nothing from cluster `limit` on.
+    pub fn within(limit: Option<u32>) -> Self {
+        Self { pools: BTreeMap::new(), limit }
+    }
+
+    /// The first cluster of those that are not taken.
+    pub fn limit(&self) -> Option<u32> {
+        self.limit
+    }
+
     /// Takes consecutive clusters. `None` if there is no such run.
     pub fn take_clusters(
         &mut self,
@@ -110,24 +126,27 @@ impl Pools {
         want: Want,
     ) -> Result<Option<Range<u32>>, Error> {
         let geometry = *volume.geometry();
+        let end = self.limit.unwrap_or(u32::MAX).min(geometry.clusters);
         let changing = self.pool(volume, Pool::Clusters)?;
         let cursor = changing.cursor.and_then(|blkno| geometry.cluster_of(blkno));
-        let near = want.near.filter(|near| near.0 < geometry.clusters);
+        let near = want.near.filter(|near| near.0 < end);
         let (first, bit) = near.or(cursor).map_or((0, 0), |near| geometry.group_of(near));
         let mut best: Option<GroupRun> = None;
-        let mut left = geometry.groups();
-        for step in 0..geometry.groups() {
+        let groups = end.div_ceil(geometry.clusters_per_group());
+        let mut left = groups;
+        for step in 0..groups {
             if left == 0 {
                 break;
             }
             left -= 1;
-            let index = (first + step) % geometry.groups();
+            let index = (first + step) % groups;
+            let room = end - geometry.group_start(index).0;
             let cached = changing.group(volume, geometry.group_blkno(index))?;
             if u32::from(cached.group.desc.bg_free_bits_count) < want.least {
                 continue;
             }
             let goal = (step == 0 && near.is_some()).then_some(bit);
-            let Some(run) = longest_run(&cached.group, want, goal) else { continue };
+            let Some(run) = longest_run(&cached.group, want, goal, room) else { continue };
             let is_enough = run.end - run.start == want.most || goal == Some(run.start);
             let is_longer = best.as_ref().is_none_or(|best| best.1.len() < run.len());
             if is_longer || goal == Some(run.start) {
@@ -172,14 +191,22 @@ impl Pools {
     /// The longest free runs that add up to `count` clusters. With very many runs, the search ends
     /// as soon as they are enough.
     fn runs_for(&mut self, volume: &Volume, count: u32) -> Result<Option<Vec<GroupRun>>, Error> {
+        let (geometry, limit) = (*volume.geometry(), self.limit.unwrap_or(u32::MAX));
         let changing = self.pool(volume, Pool::Clusters)?;
         let (mut runs, mut sum) = (Vec::new(), 0_u64);
         for group in volume.groups(&changing.allocator) {
             let group = group?;
             let group = changing.groups.get(&group.blkno).map_or(&group, |cached| &cached.group);
+            let (index, _) =
+                geometry.group_of(geometry.cluster_of(group.blkno).unwrap_or_default());
+            let room = limit.saturating_sub(geometry.group_start(index).0);
             for run in group.bitmap().runs(false) {
-                sum += (run.end - run.start) as u64;
-                runs.push((group.blkno, run.start as u32..run.end as u32));
+                let run = run.start as u32..(run.end as u32).min(room);
+                if run.is_empty() {
+                    continue;
+                }
+                sum += u64::from(run.end - run.start);
+                runs.push((group.blkno, run));
             }
             if sum >= count.into() && runs.len() > MOST_RUNS {
                 break;
@@ -245,9 +272,10 @@ impl Pools {
         structure: &'static str,
         slot: u16,
     ) -> Result<Option<Suballocated>, Error> {
-        let mut found = self.pool(volume, pool)?.free_bit(volume)?;
+        let limit = self.limit;
+        let mut found = self.pool(volume, pool)?.free_bit(volume, limit)?;
         if found.is_none() && self.grow(volume, pool)? {
-            found = self.pool(volume, pool)?.free_bit(volume)?;
+            found = self.pool(volume, pool)?.free_bit(volume, limit)?;
         }
         let Some((group, bit)) = found else { return Ok(None) };
         let group = self.change(volume, pool, group, true, |_| Ok(bit..bit + 1))?;
@@ -372,7 +400,7 @@ impl Pools {
     }
 
     fn pool(&mut self, volume: &Volume, pool: Pool) -> Result<&mut Changing, Error> {
-        Ok(match self.0.entry(pool) {
+        Ok(match self.pools.entry(pool) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Changing::new(volume, pool)?),
         })
@@ -404,27 +432,27 @@ impl Pools {
 
     /// Writes what has changed.
     pub fn write(&mut self, volume: &Volume) -> Result<(), Error> {
-        self.0.values_mut().try_for_each(|changing| changing.write(volume))
+        self.pools.values_mut().try_for_each(|changing| changing.write(volume))
     }
 }
 
-/// A free run of a group: from bit `goal` on if that is free and the run long enough; else the
-/// first of `most` bits, or the longest.
-fn longest_run(group: &Group, want: Want, goal: Option<u32>) -> Option<Range<u32>> {
+/// A free run of the first `room` bits of a group: from bit `goal` on if that is free and the run
+/// long enough; else the first of `most` bits, or the longest.
+fn longest_run(group: &Group, want: Want, goal: Option<u32>, room: u32) -> Option<Range<u32>> {
     let (least, most) = (want.least.max(1) as usize, want.most.max(want.least) as usize);
-    let bitmap = group.bitmap();
+    let (bitmap, room) = (group.bitmap(), room as usize);
     if let Some(goal) = goal.map(|goal| goal as usize)
-        && goal < bitmap.len()
+        && goal < bitmap.len().min(room)
         && !bitmap.get(goal)
     {
-        let end = bitmap.next(true, goal).unwrap_or(bitmap.len()).min(goal + most);
+        let end = bitmap.next(true, goal).unwrap_or(bitmap.len()).min(goal + most).min(room);
         if end - goal >= least {
             return Some(goal as u32..end as u32);
         }
     }
     let mut longest: Option<Range<usize>> = None;
-    for run in bitmap.runs(false) {
-        let run = run.start..run.end.min(run.start + most);
+    for run in bitmap.runs(false).take_while(|run| run.start < room) {
+        let run = run.start..run.end.min(run.start + most).min(room);
         if longest.as_ref().is_none_or(|known| known.len() < run.len()) {
             let is_enough = run.len() == most;
             longest = Some(run);
@@ -463,10 +491,18 @@ impl Changing {
         })
     }
 
-    /// A group with a free bit, and that bit.
-    fn free_bit(&mut self, volume: &Volume) -> Result<Option<(Blkno, u32)>, Error> {
+    /// A free bit of a group of which nothing is from cluster `limit` on, and that group.
+    fn free_bit(
+        &mut self,
+        volume: &Volume,
+        limit: Option<u32>,
+    ) -> Result<Option<(Blkno, u32)>, Error> {
         let first_free = |group: &Group| {
             let bit = group.bitmap().next(false, 0)?;
+            let is_within = limit.is_none_or(|limit| !group.reaches(volume, limit));
+            if !is_within {
+                return None;
+            }
             Some((group.blkno, bit as u32))
         };
         if self.allocator.chains.iter().all(|chain| chain.c_free == 0) {
@@ -517,7 +553,9 @@ impl Changing {
         self.allocator.header.encode(list).in_block(dinode.i_blkno)?;
         let records = list.get_mut(ChainListHeader::SIZE..);
         let records = records.unwrap_or_default().chunks_exact_mut(ChainRec::SIZE);
-        for (record, bytes) in self.allocator.chains.iter().zip(records) {
+        let records = records.take(self.allocator.header.cl_count.into());
+        let unused = std::iter::repeat(&ChainRec { c_free: 0, c_total: 0, c_blkno: Blkno(0) });
+        for (record, bytes) in self.allocator.chains.iter().chain(unused).zip(records) {
             record.encode(bytes).in_block(dinode.i_blkno)?;
         }
         volume.write(dinode.i_blkno, &dinode, block)
@@ -551,7 +589,6 @@ impl Allocator {
         let blkno = geometry.block_of(Cluster(first));
         let clusters: u32 = pieces.iter().map(|piece| piece.end - piece.start).sum();
         let bits = clusters * u32::from(self.header.cl_bpc);
-        let mut record = self.chains.get(chain).copied().unwrap_or_default();
         let mut desc = GroupDesc {
             bg_signature: GroupDesc::SIGNATURE,
             bg_size: match volume.has(Incompat::DISCONTIG_BG) {
@@ -560,10 +597,7 @@ impl Allocator {
             },
             bg_bits: bits as u16,
             bg_free_bits_count: bits as u16,
-            bg_chain: chain as u16,
             bg_generation: volume.generation(),
-            bg_next_group: record.c_blkno,
-            bg_parent_dinode: self.inode.blkno,
             bg_blkno: blkno,
             ..GroupDesc::default()
         };
@@ -582,19 +616,9 @@ impl Allocator {
             let records: Vec<_> = records.collect();
             write_extent_list(list, 0, &records).in_block(blkno)?;
         }
-        record.c_blkno = blkno;
-        record.c_total = record.c_total.saturating_add(bits);
-        record.c_free = record.c_free.saturating_add(bits - 1);
-        if let Some(slot) = self.chains.get_mut(chain) {
-            *slot = record;
-        }
-        let dinode = &mut self.inode.dinode;
-        let (used, total) = dinode.bitmap();
-        dinode.set_bitmap(used.saturating_add(1), total.saturating_add(bits));
-        dinode.i_clusters = dinode.i_clusters.saturating_add(clusters);
-        let bytes = u64::from(clusters) << geometry.cluster_size.bits();
-        dinode.i_size = dinode.i_size.saturating_add(bytes);
-        Ok(Group { blkno, chain: chain as u16, desc, runs, block })
+        let mut group = Group { blkno, chain: 0, desc, runs, block };
+        self.attach(volume, chain, &mut group);
+        Ok(group)
     }
 
     /// The blocks of a group in these clusters, by bit.

@@ -76,7 +76,7 @@ impl Edit {
     /// be written next.
     pub(super) fn forget_allocators(&mut self) -> Result<(), EditError> {
         self.pools.write(&self.volume)?;
-        self.pools = Pools::default();
+        self.pools = Pools::within(self.pools.limit());
         Ok(())
     }
 

@@ -60,7 +60,7 @@ impl Edit {
         to: Cpos,
         budget: usize,
     ) -> Result<Cpos, EditError> {
-        if matches!(inode.dinode.arm(), Arm::InlineData | Arm::Symlink) {
+        if inode.dinode.arm() != Arm::ExtentList {
             return Ok(to);
         }
         let mut root = self.inode_root(inode)?;

@@ -103,21 +103,41 @@ impl Edit {
     /// Builds the index of a directory whose blocks end in trailers, whether or not something reads
     /// them already. Returns the number of entries.
     fn make_index(&mut self, inode: &Inode) -> Result<u32, EditError> {
-        let (edit, dir) = (self, inode.blkno);
-        let before = match edit.is_indexed(inode) {
-            true => Some(Index::read(&edit.volume, inode)?),
+        let hashes = self.name_hashes(inode)?;
+        self.free_index(inode)?;
+        self.put_index(inode, hashes)
+    }
+
+    /// The hashes of the names of a directory, block by block.
+    pub(super) fn name_hashes(&self, inode: &Inode) -> Result<Vec<Vec<NameHash>>, Error> {
+        let before = match self.is_indexed(inode) {
+            true => Some(Index::read(&self.volume, inode)?),
             false => None,
         };
         let mut blocks = Vec::new();
-        for block in edit.dir_blocks(inode)? {
+        for block in self.dir_blocks(inode)? {
             let (block, mut hashes) = (block?, Vec::new());
             for entry in block.entries() {
                 let Entry { name, blkno, .. } = entry?;
-                hashes.push(edit.hash_as_in(before.as_ref(), &name, blkno));
+                hashes.push(self.hash_as_in(before.as_ref(), &name, blkno));
             }
-            blocks.push((block.blkno, hashes));
+            blocks.push(hashes);
         }
-        edit.free_index(inode)?;
+        Ok(blocks)
+    }
+
+    /// Gives a directory, whose old index is freed, an index of these hashes. Returns the number of
+    /// entries.
+    pub(super) fn put_index(
+        &mut self,
+        inode: &Inode,
+        hashes: Vec<Vec<NameHash>>,
+    ) -> Result<u32, EditError> {
+        let (edit, dir) = (self, inode.blkno);
+        let blocks: Vec<Blkno> = edit
+            .dir_blocks(inode)?
+            .map(|block| block.map(|block| block.blkno))
+            .collect::<Result<_, _>>()?;
         let mut index = Index::create(edit, dir, &[])?;
         let root = index.root.dr_blkno;
         edit.update_dinode(dir, |dinode, _| {
@@ -126,7 +146,7 @@ impl Edit {
         })?;
         let inode = edit.inode(dir)?;
         // In reverse, so that the first block with room is the first of the list.
-        for (blkno, hashes) in blocks.into_iter().rev() {
+        for (blkno, hashes) in blocks.into_iter().zip(hashes).rev() {
             for hash in hashes {
                 index.insert(edit, dx_entry(hash, blkno))?;
             }
@@ -150,7 +170,7 @@ impl Edit {
         known.unwrap_or_else(|| self.hash_of(name))
     }
 
-    fn directory(&self, dir: Blkno) -> Result<Inode, Error> {
+    pub(super) fn directory(&self, dir: Blkno) -> Result<Inode, Error> {
         let inode = self.inode(dir)?;
         inode.expect(FileKind::Directory, "a directory")?;
         Ok(inode)

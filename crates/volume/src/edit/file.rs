@@ -359,7 +359,7 @@ impl Edit {
         Ok((!part.is_unwritten()).then_some(copied))
     }
 
-    fn copy(&mut self, from: Blkno, to: Blkno, clusters: u32) -> Result<(), EditError> {
+    pub(super) fn copy(&mut self, from: Blkno, to: Blkno, clusters: u32) -> Result<(), EditError> {
         let size = self.block_size();
         let mut left = u64::from(clusters) << self.geometry().cluster_size.bits();
         let mut bytes = vec![0; left.min(COPIED_AT_ONCE as u64) as usize];

@@ -180,7 +180,7 @@ impl Edit {
     }
 
     /// Takes one link from an inode. Returns how many are left.
-    fn drop_link(&mut self, blkno: Blkno) -> Result<u32, EditError> {
+    pub(super) fn drop_link(&mut self, blkno: Blkno) -> Result<u32, EditError> {
         self.change_links(blkno, |links| links.checked_sub(1))
     }
 

@@ -36,7 +36,9 @@ mod quota_files;
 mod refcount;
 mod reflink;
 mod session;
+mod shrink;
 mod slot_map;
+mod slot_removal;
 mod space;
 mod system;
 mod system_file;
@@ -60,6 +62,7 @@ pub use grow::{Growth, NewGroup};
 pub use new_inode::NewInode;
 pub use plain::{Contents, Plain};
 pub use session::Session;
+pub use shrink::{Beyond, JournalStep, Names};
 pub use tree::{Holds, Root};
 
 /// Why a change could not be made. Nothing of it was made.
@@ -191,6 +194,21 @@ impl Edit {
         self.options.time = time;
     }
 
+    /// The first of the clusters that nothing is taken from; `None` if all are given out.
+    pub fn limit(&self) -> Option<u32> {
+        self.pools.limit()
+    }
+
+    /// Takes nothing from cluster `limit` on any more, and no block of a group that reaches there.
+    ///
+    /// # Errors
+    /// Allocators cannot be written.
+    pub fn set_limit(&mut self, limit: Option<u32>) -> Result<(), EditError> {
+        self.pools.write(&self.volume)?;
+        self.pools = Pools::within(limit);
+        Ok(())
+    }
+
     /// A generation for something new.
     pub(crate) fn new_generation(&mut self) -> u32 {
         self.next_generation = self.next_generation.wrapping_add(1);
@@ -244,7 +262,7 @@ impl Edit {
             Ok(_) => self.volume = self.volume.on(outer),
             Err(_) => {
                 self.volume = before;
-                self.pools = Pools::default();
+                self.pools = Pools::within(self.pools.limit());
                 self.owed = owed;
             }
         }

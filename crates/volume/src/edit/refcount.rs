@@ -84,7 +84,7 @@ impl Volume {
 }
 
 /// The extent tree of a root block that has one.
-fn refcount_root(header: &RefcountBlock, block: &[u8]) -> Root {
+pub(super) fn refcount_root(header: &RefcountBlock, block: &[u8]) -> Root {
     let list = block.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default().to_vec();
     let (last_leaf, leaves) = (header.rf_last_eb_blk, header.rf_clusters);
     Root::new(header.rf_blkno, Holds::Keyed, list, last_leaf, leaves)
@@ -153,7 +153,7 @@ impl Edit {
         root: Blkno,
         runs: impl IntoIterator<Item = Range<u32>>,
     ) -> Result<(), EditError> {
-        self.count_references(root, runs, true).map(|_| ())
+        self.count_references(root, runs, 1).map(|_| ())
     }
 
     /// Counts one reference less for each cluster of some runs. Returns those that have none left.
@@ -165,14 +165,16 @@ impl Edit {
         root: Blkno,
         runs: impl IntoIterator<Item = Range<u32>>,
     ) -> Result<Vec<Range<u32>>, EditError> {
-        self.count_references(root, runs, false)
+        self.count_references(root, runs, -1)
     }
 
-    fn count_references(
+    /// Counts `by` references more for each cluster of some runs, or fewer if it is negative.
+    /// Returns those that have none left.
+    pub(super) fn count_references(
         &mut self,
         root: Blkno,
         runs: impl IntoIterator<Item = Range<u32>>,
-        up: bool,
+        by: i64,
     ) -> Result<Vec<Range<u32>>, EditError> {
         let room = usize::from(RefcountBlock::record_capacity(self.block_size()));
         let mut unused = Vec::new();
@@ -184,7 +186,7 @@ impl Edit {
             let mut next = Some(first);
             while let Some(Range { start, end }) = next {
                 let part = leaf.part(start..end);
-                let Some(records) = count(&leaf.records, &part, up, &mut unused) else {
+                let Some(records) = count(&leaf.records, &part, by, &mut unused) else {
                     let text = format!("refcount tree {root} does not count cluster {start}");
                     return Err(EditError::Refused(text));
                 };
@@ -278,7 +280,7 @@ impl Edit {
         self.write_refcounts(&header, &[])
     }
 
-    fn store_tree(
+    pub(super) fn store_tree(
         &mut self,
         mut header: RefcountBlock,
         mut block: Vec<u8>,
@@ -326,12 +328,13 @@ impl Edit {
     }
 }
 
-/// The records after one reference more or less was counted for `part`; `None` if a cluster without
-/// references is to lose one. `unused` gets the clusters that have none left.
+/// The records after `by` references more were counted for `part`, or fewer if that is negative;
+/// `None` if a cluster without references is to lose some. `unused` gets the clusters that have
+/// none left.
 fn count(
     records: &[RefcountRec],
     part: &Range<u64>,
-    up: bool,
+    by: i64,
     unused: &mut Vec<Range<u32>>,
 ) -> Option<Vec<RefcountRec>> {
     let mut changed: Vec<RefcountRec> = Vec::with_capacity(records.len() + 3);
@@ -339,6 +342,8 @@ fn count(
         let r_clusters = range.end.saturating_sub(range.start) as u32;
         push_refcount(&mut changed, RefcountRec { r_cpos: range.start, r_clusters, r_refcount });
     };
+    // What is not counted yet.
+    let new = u32::try_from(by).ok();
     // Up to here all of the part is done.
     let mut done = part.start;
     for rec in records {
@@ -346,26 +351,17 @@ fn count(
         let within = own.start.max(part.start)..own.end.min(part.end);
         if within.is_empty() {
             if own.start >= part.end && done < part.end {
-                if !up {
-                    return None;
-                }
-                add(done..part.end, 1);
+                add(done..part.end, new?);
                 done = part.end;
             }
             add(own, rec.r_refcount);
             continue;
         }
         if done < within.start {
-            if !up {
-                return None;
-            }
-            add(done..within.start, 1);
+            add(done..within.start, new?);
         }
         add(own.start..within.start, rec.r_refcount);
-        let counted = match up {
-            true => rec.r_refcount.saturating_add(1),
-            false => rec.r_refcount.saturating_sub(1),
-        };
+        let counted = i64::from(rec.r_refcount).saturating_add(by).clamp(0, u32::MAX.into()) as u32;
         add(within.clone(), counted);
         if counted == 0 {
             unused.push(within.start as u32..within.end as u32);
@@ -374,10 +370,7 @@ fn count(
         done = within.end;
     }
     if done < part.end {
-        if !up {
-            return None;
-        }
-        add(done..part.end, 1);
+        add(done..part.end, new?);
     }
     Some(changed)
 }
@@ -392,21 +385,21 @@ mod tests {
 
     #[test]
     fn what_is_not_counted_is_counted_once_and_the_rest_once_more() {
-        let counted = count(&[rec(10, 5, 2), rec(20, 5, 1)], &(8..30), true, &mut Vec::new());
+        let counted = count(&[rec(10, 5, 2), rec(20, 5, 1)], &(8..30), 1, &mut Vec::new());
         let expected = [rec(8, 2, 1), rec(10, 5, 3), rec(15, 5, 1), rec(20, 5, 2), rec(25, 5, 1)];
         assert_eq!(counted.unwrap(), expected);
-        let before = count(&[rec(10, 5, 2)], &(3..5), true, &mut Vec::new());
+        let before = count(&[rec(10, 5, 2)], &(3..5), 1, &mut Vec::new());
         assert_eq!(before.unwrap(), [rec(3, 2, 1), rec(10, 5, 2)]);
     }
 
     #[test]
     fn the_last_reference_takes_the_record_with_it() {
         let mut unused = Vec::new();
-        let counted = count(&[rec(10, 5, 2), rec(15, 5, 1)], &(12..17), false, &mut unused);
+        let counted = count(&[rec(10, 5, 2), rec(15, 5, 1)], &(12..17), -1, &mut unused);
         assert_eq!(counted.unwrap(), [rec(10, 2, 2), rec(12, 3, 1), rec(17, 3, 1)]);
         assert_eq!((unused.len(), unused.first()), (1, Some(&(15..17))));
-        assert!(count(&[rec(10, 5, 2)], &(9..11), false, &mut unused).is_none());
-        assert!(count(&[rec(10, 5, 2)], &(14..16), false, &mut unused).is_none());
-        assert!(count(&[], &(1..2), false, &mut unused).is_none());
+        assert!(count(&[rec(10, 5, 2)], &(9..11), -1, &mut unused).is_none());
+        assert!(count(&[rec(10, 5, 2)], &(14..16), -1, &mut unused).is_none());
+        assert!(count(&[], &(1..2), -1, &mut unused).is_none());
     }
 }

@@ -73,7 +73,7 @@ impl Edit {
     }
 
     /// Stores the root of the tree in an xattr block.
-    fn store_bucket_root(&mut self, root: &Root) -> Result<(), EditError> {
+    pub(in crate::edit) fn store_bucket_root(&mut self, root: &Root) -> Result<(), EditError> {
         let header = XattrTreeRoot {
             xt_clusters: root.clusters(),
             xt_reserved0: 0,

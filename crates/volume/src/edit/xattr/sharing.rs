@@ -4,11 +4,11 @@ use ocfs2_format::Blkno;
 use ocfs2_format::extent::ExtentFlags;
 
 use super::Key;
-use crate::Inode;
 use crate::edit::file::part_of;
 use crate::edit::{Contents, Edit, EditError, Root};
 use crate::tree::Extent;
 use crate::xattr::Xattr;
+use crate::{Error, Inode};
 
 /// Values that are changed at once.
 const MOST_VALUES: usize = 16;
@@ -59,9 +59,6 @@ impl Edit {
         xattr: &Xattr,
         contents: &mut Vec<Contents>,
     ) -> Result<(), EditError> {
-        let name = xattr.name.get(xattr.prefix.as_str().len()..).unwrap_or_default();
-        let key = Key { prefix: xattr.prefix, name };
-        let Some(mut present) = self.present_xattr(owner, &key)? else { return Ok(()) };
         let mut root = Root::of_value(xattr.blkno, &xattr.stored)?;
         let mut at = 0;
         while at < END {
@@ -74,9 +71,25 @@ impl Edit {
             let part = part_of(self, &extent, at..segment.range.end);
             contents.extend(self.unshare(owner, &mut root, &part)?.map(Contents::of));
         }
+        self.store_value(owner.blkno, xattr, &root)
+    }
+
+    /// Stores the root of the tree of a value of an inode, which has changed.
+    pub(in crate::edit) fn store_value(
+        &mut self,
+        inode: Blkno,
+        xattr: &Xattr,
+        root: &Root,
+    ) -> Result<(), EditError> {
+        let name = xattr.name.get(xattr.prefix.as_str().len()..).unwrap_or_default();
+        let key = Key { prefix: xattr.prefix, name };
+        // As it is now: another value beside it may have changed.
+        let owner = self.inode(inode)?;
+        let missing = || Error::NotFound { name: xattr.name.clone() };
+        let mut present = self.present_xattr(&owner, &key)?.ok_or_else(missing)?;
         if let Some(item) = present.area.items_mut().get_mut(present.index) {
             item.stored = root.to_value()?;
         }
-        self.store_area(owner, present.at, present.area)
+        self.store_area(&owner, present.at, present.area)
     }
 }

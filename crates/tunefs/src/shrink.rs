@@ -1,0 +1,260 @@
+//! Making a volume smaller.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use ocfs2_cli::human_size;
+use ocfs2_format::superblock::Stack;
+use ocfs2_volume::edit::{Beyond, Contents, EditError, JournalStep};
+use ocfs2_volume::{SystemFile, Volume};
+
+use crate::features::inodes_that;
+use crate::work::{Piece, Work};
+
+/// What has moved.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Moved {
+    journals: u64,
+    inodes: u64,
+    /// Inodes whose directory blocks, index, attributes or extent blocks have moved.
+    metadata: u64,
+    /// Files whose contents have moved, and the clusters that were copied for them.
+    files: u64,
+    clusters: u64,
+    /// Clusters that files share.
+    shared: u64,
+    /// Groups of the allocators of inodes and blocks that were freed.
+    groups: usize,
+}
+
+impl Moved {
+    /// Whether inodes have got other numbers.
+    pub fn has_inodes(&self) -> bool {
+        self.inodes > 0
+    }
+
+    /// Prints what moves if a volume gets `clusters` clusters.
+    pub fn print(&self, volume: &Volume, clusters: u32, out: &mut impl Write) -> io::Result<()> {
+        let bits = volume.geometry().cluster_size.bits();
+        let size = |clusters: u64| human_size(clusters << bits);
+        writeln!(out, "Moves to the clusters before {clusters}:")?;
+        writeln!(out, "  journals              {:>10}", self.journals)?;
+        writeln!(out, "  inodes, renumbered    {:>10}", self.inodes)?;
+        writeln!(out, "  inodes, metadata of   {:>10}", self.metadata)?;
+        let moved = self.clusters;
+        writeln!(out, "  files, contents of    {:>10}", self.files)?;
+        writeln!(out, "    clusters of these   {moved:>10}  ({})", size(moved))?;
+        writeln!(out, "  clusters, shared      {:>10}  ({})", self.shared, size(self.shared))?;
+        writeln!(out, "  allocator groups      {:>10}", self.groups)?;
+        let new = u64::from(clusters);
+        let old = u64::from(volume.geometry().clusters);
+        writeln!(out, "New size: {} instead of {}, {new} clusters", size(new), size(old))
+    }
+}
+
+/// Moves everything to the first `clusters` clusters, and makes the volume end after them. With
+/// `keeps_numbers`, no inode may get another number.
+///
+/// Journals come first, as commits are written through them. Then come inodes, so that what follows
+/// meets each under its final number, and metadata before contents, as it needs room in one piece.
+///
+/// # Errors
+/// [`EditError::NoRoom`] if that is too small; [`EditError::Refused`]; something is damaged; a
+/// transaction cannot be committed.
+pub(crate) fn shrink(work: &mut Work<'_>, clusters: u32, keeps_numbers: bool) -> Result<Moved> {
+    for slot in 0..work.edit.max_slots() {
+        work.edit.verify_slot_is_done(slot)?;
+    }
+    let beyond = work.edit.beyond(clusters)?;
+    heartbeat(work, &beyond)?;
+    work.edit.set_limit(Some(clusters))?;
+    let mut moved = Moved::default();
+    journals(work, &beyond, &mut moved)?;
+    inodes(work, &beyond, keeps_numbers, &mut moved)?;
+    metadata(work, &beyond, &mut moved)?;
+    contents(work, &beyond, &mut moved)?;
+    shared(work, &beyond, &mut moved)?;
+    moved.groups = work.edit.drop_groups(&beyond)?;
+    work.flush()?;
+    work.edit.verify_nothing_beyond(&beyond)?;
+    work.edit.end_after(clusters)?;
+    work.flush()?;
+    Ok(moved)
+}
+
+/// Refuses to move the heartbeat region of a cluster: its nodes know where it begins, and use it
+/// without mounting the volume.
+fn heartbeat(work: &Work<'_>, beyond: &Beyond) -> Result<()> {
+    let is_global = work.edit.superblock().stack() == Stack::O2cb { global_heartbeat: true };
+    if !is_global {
+        return Ok(());
+    }
+    let region = work.edit.system_file(SystemFile::Heartbeat)?;
+    match work.edit.has_contents_beyond(&region, beyond)? {
+        false => Ok(()),
+        true => {
+            let text = "the heartbeat region of the cluster is in the part that goes";
+            Err(EditError::Refused(text.to_owned()).into())
+        }
+    }
+}
+
+fn journals(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
+    for slot in 0..work.edit.max_slots() {
+        let mut step = JournalStep::Done;
+        loop {
+            let before = work.edit.changed_blocks();
+            step = work.edit.move_journal(slot, beyond, &step)?;
+            match &step {
+                JournalStep::Longer(new) => {
+                    moved.journals += 1;
+                    work.before.extend(new.iter().cloned().map(Piece::Zero));
+                }
+                // More than the inode has changed, and its own journal is no place for that.
+                JournalStep::Turned => work.is_in_place = work.edit.changed_blocks() > before + 1,
+                JournalStep::Cut => {}
+                JournalStep::Done => break,
+            }
+            work.flush()?;
+        }
+    }
+    Ok(())
+}
+
+fn inodes(
+    work: &mut Work<'_>,
+    beyond: &Beyond,
+    keeps_numbers: bool,
+    moved: &mut Moved,
+) -> Result<()> {
+    let mut names = work.edit.inodes_beyond(beyond)?;
+    let numbers = names.inodes();
+    if keeps_numbers && !numbers.is_empty() {
+        let text = format!(
+            "{} inodes would get other numbers, which --keep-inode-numbers forbids",
+            numbers.len()
+        );
+        return Err(EditError::Refused(text).into());
+    }
+    for blkno in numbers {
+        work.edit.move_inode(&mut names, blkno)?;
+        moved.inodes += 1;
+        work.settle()?;
+    }
+    work.flush()
+}
+
+fn metadata(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
+    let volume = work.edit.volume();
+    let found = inodes_that(volume, |inode| volume.has_metadata_beyond(inode, beyond))?;
+    for blkno in &found {
+        moved.metadata += 1;
+        match work.edit.inode(*blkno)?.is_dir() {
+            true => work.edit.move_directory(*blkno, beyond)?,
+            false => work.edit.move_tree(*blkno, beyond)?,
+        }
+        work.settle()?;
+    }
+    // What the old indexes have left may be taken again, and is then copied to before the
+    // transaction.
+    work.flush()?;
+    for blkno in found {
+        loop {
+            let (more, copies) = work.edit.move_xattrs(blkno, beyond)?;
+            copy(work, copies);
+            work.settle()?;
+            if !more {
+                break;
+            }
+        }
+    }
+    work.flush()
+}
+
+fn contents(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
+    let volume = work.edit.volume();
+    let found = inodes_that(volume, |inode| volume.has_contents_beyond(inode, beyond))?;
+    for blkno in found {
+        moved.files += 1;
+        let inode = work.edit.inode(blkno)?;
+        moved.clusters += work.edit.clusters_beyond(&inode, beyond)?;
+        let mut at = Some(0);
+        while let Some(from) = at {
+            let (next, copies) = work.edit.move_contents(blkno, beyond, from)?;
+            copy(work, copies);
+            work.settle()?;
+            at = next;
+        }
+    }
+    work.flush()
+}
+
+fn shared(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
+    for (root, users) in work.edit.refcount_users_beyond(beyond)? {
+        let root = work.edit.move_refcounts(root, &users, beyond)?;
+        loop {
+            work.settle()?;
+            let (more, copies) = work.edit.move_shared(root, &users, beyond)?;
+            moved.shared += copies.iter().map(count).sum::<u64>();
+            copy(work, copies);
+            if !more {
+                break;
+            }
+        }
+    }
+    work.flush()
+}
+
+fn count(contents: &Contents) -> u64 {
+    match contents {
+        Contents::Zeros(run) => u64::from(run.end - run.start),
+        Contents::Copy { clusters, .. } => u64::from(*clusters),
+    }
+}
+
+fn copy(work: &mut Work<'_>, copies: Vec<Contents>) {
+    work.before.extend(copies.into_iter().map(Piece::from));
+}
+
+/// The smallest number of clusters, to about one in a hundred, with which `fits` succeeds. It is
+/// not called for fewer clusters than are in use.
+///
+/// # Errors
+/// Those of `fits` that are not a lack of room; interrupts.
+pub(crate) fn least(volume: &Volume, fits: &dyn Fn(u32) -> Result<()>) -> Result<u32> {
+    let geometry = volume.geometry();
+    let bitmap = volume.system_file(SystemFile::GlobalBitmap)?;
+    let first = geometry.cluster_of(geometry.first_group).unwrap_or_default().0;
+    let used = bitmap.dinode.bitmap().0.saturating_sub(geometry.groups());
+    let (mut low, mut high) = (used.max(first + 1), geometry.clusters);
+    let step = (used / 128).max(16);
+    let (mut ahead, mut is_found) = (step, false);
+    while high - low > step {
+        let middle = match is_found {
+            true => low + (high - low) / 2,
+            false => low.saturating_add(ahead).min(high - 1),
+        };
+        let tried = rounded(volume, middle);
+        match fits(tried) {
+            Ok(()) => (high, is_found) = (tried, true),
+            Err(err) if is_no_room(&err) => {
+                (low, ahead) = (middle, ahead.saturating_mul(2));
+                if middle + 1 >= high {
+                    break;
+                }
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(high)
+}
+
+/// At most as many clusters, so that the last group has more than its descriptor.
+pub(crate) fn rounded(volume: &Volume, clusters: u32) -> u32 {
+    let rest = clusters % volume.geometry().clusters_per_group();
+    if rest == 1 { clusters - 1 } else { clusters }
+}
+
+fn is_no_room(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<EditError>().is_some_and(EditError::is_no_room)
+}

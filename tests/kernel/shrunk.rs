@@ -1,0 +1,135 @@
+//! Volumes that the kernel filled lose slots and become smaller: the kernel finds every file, and
+//! can fill them again.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ocfs2_device::{DeviceOptions, open};
+use ocfs2_testing::vm::Lab;
+use ocfs2_testing::{Run, Scratch, program};
+use ocfs2_volume::{Volume, VolumeOptions};
+
+use crate::lab::lab;
+use crate::volume::{LOCAL, NEW_JOURNAL, assert_fsck_is_content_but_of_buckets, mkfs};
+
+const FORMS: [&str; 3] = [
+    "-b 4K -C 4K -N 4 -J size=8M --fs-feature-level=max-features",
+    "-b 512 -C 4K -N 3 -J size=4M --fs-feature-level=max-features",
+    "-b 1K -C 32K -N 2 -J size=4M --fs-features=nometaecc,noinline-data",
+];
+
+const KINDS: &str = "many=600 sizes names special folders=150 owners sparse reflinks extents=40";
+
+/// Bytes of each volume: several groups of the global bitmap of the first form.
+const BYTES: u64 = 700 << 20;
+
+fn clusters(image: &Path) -> Result<u32> {
+    let device = open(image, &DeviceOptions::default())?;
+    Ok(Volume::open(device, &VolumeOptions::default())?.geometry().clusters)
+}
+
+fn tunefs(image: &Path, options: &str, size: &str) -> Result<()> {
+    let tunefs = Run::new(program("tunefs.ocfs2")).args(["-y", "-q"]).args(options.split(' '));
+    let tunefs = if size.is_empty() { tunefs.arg(image) } else { tunefs.arg(image).arg(size) };
+    tunefs.timeout(Duration::from_secs(300)).success();
+    Ok(())
+}
+
+/// What a machine printed about each volume after `word`.
+fn told(output: &str, word: &str, letter: char) -> Result<String> {
+    let start = format!("{word} {letter} ");
+    let line = output.lines().find_map(|line| line.strip_prefix(&start));
+    Ok(line.with_context(|| format!("no `{start}`: {output}"))?.to_owned())
+}
+
+fn run(lab: &Lab, images: &[PathBuf], script: &str) -> Result<String> {
+    let machine = lab.vm().disks(images).program(program("volume-contents"));
+    let run = machine.script(script.to_owned()).allow(NEW_JOURNAL);
+    let run = run.timeout(Duration::from_secs(900)).run()?;
+    run.assert_ok();
+    Ok(run.output().to_owned())
+}
+
+#[test]
+fn the_kernel_finds_every_file_of_a_volume_that_became_smaller() -> Result<()> {
+    let Some(lab) = lab() else { return Ok(()) };
+    let scratch = Scratch::new();
+    let mut images = Vec::new();
+    let mut script = String::from("set -e\n");
+    for (form, letter) in FORMS.iter().zip('a'..) {
+        let options: Vec<_> = form.split(' ').chain(LOCAL).collect();
+        images.push(mkfs(&scratch, &format!("{letter}.img"), BYTES, &options));
+        // What came first goes, so that what stays is far from the beginning. Attributes stay where
+        // they are: the kernel has no room for their values when this is full.
+        script += &format!(
+            "mount-volume /dev/vd{letter} /mnt
+            mkdir /mnt/first /mnt/kept
+            volume-contents fill /mnt/kept/attributes 4096 xattrs
+            dd if=/dev/zero of=/mnt/first/large bs=1M count=400 2>/dev/null
+            volume-contents fill /mnt/first/files 4096 many=900 folders=300
+            volume-contents fill /mnt/kept/files 4096 {KINDS}
+            rm -r /mnt/first
+            for odd in 1 3 5 7 9; do rm -f /mnt/kept/files/many/*$odd; done
+            volume-contents describe /mnt/kept >/tmp/found
+            echo \"before {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"
+            echo \"beyond {letter} $(stat -c %i /mnt/kept/files/sparse/beyond-eof)\"
+            umount /mnt\n"
+        );
+    }
+    let before = run(&lab, &images, &script)?;
+    let mut script = String::from("set -e\n");
+    for (image, letter) in images.iter().zip('a'..) {
+        let full = clusters(image)?;
+        for size in [full / 2, full / 3] {
+            tunefs(image, "-Sclusters", &size.to_string())?;
+            assert_eq!(clusters(image)?, size);
+        }
+        tunefs(image, "-Sclusters", "min")?;
+        tunefs(image, "-N 1", "")?;
+        eprintln!("{letter}: {full} clusters, {} now", clusters(image)?);
+        assert!(clusters(image)? < full / 3, "{letter}");
+        script += &format!(
+            "mount-volume /dev/vd{letter} /mnt
+            volume-contents describe /mnt/kept >/tmp/found
+            echo \"after {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"
+            echo \"beyond {letter} $(stat -c %i /mnt/kept/files/sparse/beyond-eof)\"
+            dd if=/dev/zero of=/mnt/full bs=4k 2>/dev/null && exit 1
+            rm /mnt/full
+            umount /mnt
+            mount-volume /dev/vd{letter} /mnt
+            volume-contents describe /mnt/kept >/tmp/found
+            echo \"full {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"
+            umount /mnt\n"
+        );
+    }
+    let after = run(&lab, &images, &script)?;
+    let mut script = String::from("set -e\n");
+    for (image, letter) in images.iter().zip('a'..) {
+        let expected = told(&before, "before", letter)?;
+        assert!(expected.split(' ').next().is_some_and(|lines| lines.len() > 3), "{expected}");
+        assert_eq!(told(&after, "after", letter)?, expected, "{letter}");
+        assert_eq!(told(&after, "full", letter)?, expected, "{letter}");
+        let beyond = told(&after, "beyond", letter)?.parse()?;
+        assert_fsck_is_content_but_of_buckets(image, &[beyond]);
+        File::options().write(true).open(image)?.set_len(BYTES)?;
+        tunefs(image, "-N 3 -S", "")?;
+        assert_fsck_is_content_but_of_buckets(image, &[beyond]);
+        script += &format!(
+            "mount-volume /dev/vd{letter} /mnt
+            dd if=/dev/zero of=/mnt/large bs=1M count=300 2>/dev/null
+            volume-contents describe /mnt/kept >/tmp/found
+            echo \"grown {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"
+            umount /mnt\n"
+        );
+    }
+    let grown = run(&lab, &images, &script)?;
+    for (image, letter) in images.iter().zip('a'..) {
+        let expected = told(&before, "before", letter)?;
+        assert_eq!(told(&grown, "grown", letter)?, expected, "{letter}");
+        let beyond = told(&after, "beyond", letter)?.parse()?;
+        assert_fsck_is_content_but_of_buckets(image, &[beyond]);
+    }
+    Ok(())
+}

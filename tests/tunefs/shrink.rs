@@ -1,0 +1,163 @@
+//! Volumes that are made smaller.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use ocfs2_device::{AfterWrites, Device, DeviceOptions, open};
+use ocfs2_testing::{CLEAN, Outcome, Run, Scratch, fixture_copy, program};
+use ocfs2_tests::assert_as_manifest_elsewhere;
+
+use crate::bench::{all_codes, codes, found_by_c, volume_at};
+use crate::power;
+use crate::rich::{listed, rich};
+
+/// Number of points at which the power fails, per scenario.
+const POINTS: u64 = 20;
+
+fn tunefs(path: &Path, options: &str, size: &str) -> Outcome {
+    let tunefs = Run::new(program("tunefs.ocfs2")).args(options.split(' '));
+    tunefs.arg(path).arg(size).output()
+}
+
+/// Demands that neither fsck finds anything new.
+fn judge(path: &Path, known: &BTreeSet<String>, what: &str) {
+    let found = all_codes(path);
+    assert!(found.is_subset(known), "{what}: {found:?}, {known:?}, {:#?}", found_by_c(path));
+}
+
+fn clusters(path: &Path) -> u32 {
+    volume_at(path).geometry().clusters
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().len()
+}
+
+#[test]
+fn volumes_that_linux_filled_shrink_and_grow_back() {
+    for name in CLEAN {
+        let scratch = Scratch::in_memory();
+        let image = fixture_copy(name, &scratch);
+        let known = all_codes(&image);
+        let (full, bytes) = (clusters(&image), length(&image));
+        let half = full / 2;
+        for size in [(full - full / 8).to_string(), half.to_string(), "min".to_owned()] {
+            let what = format!("{name} to {size}");
+            let done = tunefs(&image, "-y -v -Sclusters", &size);
+            if size != "min" && done.status != 0 {
+                // Not everything fits into half.
+                assert!(done.stderr.contains("are not enough"), "{what}: {done}");
+                continue;
+            }
+            assert_eq!(done.status, 0, "{what}: {done}");
+            judge(&image, &known, &what);
+            assert_eq!(length(&image), volume_at(&image).geometry().size_bytes(), "{what}");
+            assert_as_manifest_elsewhere(&volume_at(&image), name);
+        }
+        let least = clusters(&image);
+        eprintln!("{name}: {full} clusters, at least {least}");
+        assert!(least < full, "{name}");
+        File::options().write(true).open(&image).unwrap().set_len(bytes).unwrap();
+        assert_eq!(tunefs(&image, "-y -Sclusters", &full.to_string()).status, 0, "{name}");
+        assert_eq!(clusters(&image), full, "{name}");
+        judge(&image, &known, name);
+        assert_as_manifest_elsewhere(&volume_at(&image), name);
+    }
+}
+
+/// Forms of volumes on which everything is at its end, as they were made and filled when a part of
+/// them was in use.
+const FORMS: [&str; 5] = [
+    "-b 512 -C 4K --fs-feature-level=max-features",
+    "-b 1K -C 4K --fs-features=noinline-data,noindexed-dirs",
+    "-b 2K -C 8K --fs-feature-level=max-features",
+    "-b 4K -C 4K --fs-feature-level=max-features",
+    "-b 4K -C 64K",
+];
+
+#[test]
+fn an_interruption_at_any_write_leaves_a_sound_volume_and_the_next_run_goes_on() {
+    for form in FORMS {
+        let scratch = Scratch::in_memory();
+        let path = at_the_end(&scratch, form);
+        let (known, before) = (all_codes(&path), listed(&volume_at(&path), true));
+        let to = clusters(&path) / 2;
+        let base: Arc<dyn Device> = open(&path, &DeviceOptions::default()).unwrap();
+        let after = scratch.join("after.img");
+        let all = power::change_to(&base, to, u64::MAX, AfterWrites::Fail, &after);
+        judge(&after, &known, form);
+        assert_eq!(clusters(&after), to, "{form}");
+        assert!(listed(&volume_at(&after), true) == before, "{form}");
+        let modes = [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear];
+        let points = (0..all).step_by(all.div_ceil(POINTS).max(1) as usize);
+        for (writes, then) in points.zip(modes.into_iter().cycle()) {
+            power::change_to(&base, to, writes, then, &after);
+            let what = format!("{form}: {then:?} after {writes} of {all} writes");
+            let fsck =
+                |options: &str| Run::new(program("fsck.ocfs2")).arg(options).arg(&after).output();
+            let replayed = fsck("-y");
+            assert!(replayed.status <= 1, "{what}: {replayed}");
+            let found = codes(&after);
+            // Between the last transaction and the superblock, only that has the old size.
+            let size = BTreeSet::from(["ours: SUPERBLOCK_CLUSTERS".to_owned()]);
+            if found == size {
+                assert_eq!(fsck("-fy").status, 1, "{what}");
+            } else {
+                assert!(found.is_subset(&known), "{what}: {found:?}");
+            }
+            assert!(listed(&volume_at(&after), true) == before, "{what}");
+            let done = tunefs(&after, "-y -q -Sclusters", &to.to_string());
+            assert_eq!(done.status, 0, "{what}: {done}");
+            judge(&after, &known, &what);
+            assert_eq!(clusters(&after), to, "{what}");
+            assert!(listed(&volume_at(&after), true) == before, "{what}");
+        }
+    }
+}
+
+/// A volume whose first half is free: it was filled when a large file was there.
+fn at_the_end(scratch: &Scratch, form: &str) -> std::path::PathBuf {
+    use ocfs2_format::dinode::FileKind;
+    use ocfs2_volume::edit::NewInode;
+    let path = rich(scratch, form, "96M", 150);
+    // What is to be moved is copied to the second half while the first one is taken.
+    crate::rich::change(&path, |edit| {
+        let top = edit.superblock().s_root_blkno;
+        let large = NewInode::of(FileKind::Regular, 0o600);
+        let large = edit.create(top, b"large", &large).unwrap();
+        let half = edit.geometry().size_bytes() / 2;
+        edit.allocate(large, 0..half, false).unwrap();
+    });
+    // Journals that continue there, too.
+    let larger = Run::new(program("tunefs.ocfs2")).args(["-q", "-J", "size=6M"]);
+    larger.arg(&path).success();
+    for slot in [0, 1] {
+        crate::rich::change_in(&path, slot, |edit| crate::rich::more(edit, slot));
+    }
+    crate::rich::change(&path, |edit| {
+        let top = edit.superblock().s_root_blkno;
+        edit.unlink(top, b"large").unwrap();
+    });
+    path
+}
+
+#[test]
+fn a_dry_run_says_what_moves_and_changes_nothing() {
+    let scratch = Scratch::in_memory();
+    let path = at_the_end(&scratch, "-b 4K -C 4K");
+    let before = fs::read(&path).unwrap();
+    let said = tunefs(&path, "--dry-run -Sclusters", "12288");
+    assert_eq!(said.status, 0, "{said}");
+    for text in ["from 24576 to 12288 clusters? n", "inodes, renumbered", "New size: 48 MiB"] {
+        assert!(said.stdout.contains(text), "{text}: {said}");
+    }
+    let refused = tunefs(&path, "-y --keep-inode-numbers -Sclusters", "12288");
+    assert_eq!(refused.status, 1, "{refused}");
+    assert!(refused.stderr.contains("inodes would get other numbers"), "{refused}");
+    let small = tunefs(&path, "-y -Sclusters", "900");
+    assert_eq!(small.status, 2, "{small}");
+    assert!(small.stderr.contains("900 clusters are not enough"), "{small}");
+    assert!(before == fs::read(&path).unwrap());
+}
