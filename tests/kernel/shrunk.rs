@@ -37,6 +37,12 @@ fn tunefs(image: &Path, options: &str, size: &str) -> Result<()> {
     Ok(())
 }
 
+/// The command that mounts the volume of that form.
+fn mount(form: &str, letter: char) -> String {
+    let quota = if form.contains("max-features") { "-o usrquota,grpquota " } else { "" };
+    format!("mount-volume {quota}/dev/vd{letter} /mnt")
+}
+
 /// What a machine printed about each volume after `word`.
 fn told(output: &str, word: &str, letter: char) -> Result<String> {
     let start = format!("{word} {letter} ");
@@ -63,8 +69,9 @@ fn the_kernel_finds_every_file_of_a_volume_that_became_smaller() -> Result<()> {
         images.push(mkfs(&scratch, &format!("{letter}.img"), BYTES, &options));
         // What came first goes, so that what stays is far from the beginning. Attributes stay where
         // they are: the kernel has no room for their values when this is full.
+        let mount = mount(form, letter);
         script += &format!(
-            "mount-volume /dev/vd{letter} /mnt
+            "{mount}
             mkdir /mnt/first /mnt/kept
             volume-contents fill /mnt/kept/attributes 4096 xattrs
             dd if=/dev/zero of=/mnt/first/large bs=1M count=400 2>/dev/null
@@ -80,7 +87,7 @@ fn the_kernel_finds_every_file_of_a_volume_that_became_smaller() -> Result<()> {
     }
     let before = run(&lab, &images, &script)?;
     let mut script = String::from("set -e\n");
-    for (image, letter) in images.iter().zip('a'..) {
+    for ((form, image), letter) in FORMS.iter().zip(&images).zip('a'..) {
         let full = clusters(image)?;
         for size in [full / 2, full / 3] {
             tunefs(image, "-Sclusters", &size.to_string())?;
@@ -90,15 +97,16 @@ fn the_kernel_finds_every_file_of_a_volume_that_became_smaller() -> Result<()> {
         tunefs(image, "-N 1", "")?;
         eprintln!("{letter}: {full} clusters, {} now", clusters(image)?);
         assert!(clusters(image)? < full / 3, "{letter}");
+        let mount = mount(form, letter);
         script += &format!(
-            "mount-volume /dev/vd{letter} /mnt
+            "{mount}
             volume-contents describe /mnt/kept >/tmp/found
             echo \"after {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"
             echo \"beyond {letter} $(stat -c %i /mnt/kept/files/sparse/beyond-eof)\"
             dd if=/dev/zero of=/mnt/full bs=4k 2>/dev/null && exit 1
             rm /mnt/full
             umount /mnt
-            mount-volume /dev/vd{letter} /mnt
+            {mount}
             volume-contents describe /mnt/kept >/tmp/found
             echo \"full {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"
             umount /mnt\n"
@@ -106,7 +114,7 @@ fn the_kernel_finds_every_file_of_a_volume_that_became_smaller() -> Result<()> {
     }
     let after = run(&lab, &images, &script)?;
     let mut script = String::from("set -e\n");
-    for (image, letter) in images.iter().zip('a'..) {
+    for ((form, image), letter) in FORMS.iter().zip(&images).zip('a'..) {
         let expected = told(&before, "before", letter)?;
         assert!(expected.split(' ').next().is_some_and(|lines| lines.len() > 3), "{expected}");
         assert_eq!(told(&after, "after", letter)?, expected, "{letter}");
@@ -116,8 +124,9 @@ fn the_kernel_finds_every_file_of_a_volume_that_became_smaller() -> Result<()> {
         File::options().write(true).open(image)?.set_len(BYTES)?;
         tunefs(image, "-N 3 -S", "")?;
         assert_fsck_is_content_but_of_buckets(image, &[beyond]);
+        let mount = mount(form, letter);
         script += &format!(
-            "mount-volume /dev/vd{letter} /mnt
+            "{mount}
             dd if=/dev/zero of=/mnt/large bs=1M count=300 2>/dev/null
             volume-contents describe /mnt/kept >/tmp/found
             echo \"grown {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"

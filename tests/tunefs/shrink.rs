@@ -121,7 +121,8 @@ fn an_interruption_at_any_write_leaves_a_sound_volume_and_the_next_run_goes_on()
 fn at_the_end(scratch: &Scratch, form: &str) -> std::path::PathBuf {
     use ocfs2_format::dinode::FileKind;
     use ocfs2_volume::edit::NewInode;
-    let path = rich(scratch, form, "96M", 150);
+    let size = if form.contains("64K") { "256M" } else { "96M" };
+    let path = rich(scratch, form, size, 150);
     // What is to be moved is copied to the second half while the first one is taken.
     crate::rich::change(&path, |edit| {
         let top = edit.superblock().s_root_blkno;

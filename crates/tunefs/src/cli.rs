@@ -149,7 +149,7 @@ pub struct Cli {
     /// x86, or unsigned, for all others
     ///
     /// Linux from 6.12.117 and 7.3.4 on finds both. Without this option an index follows the one it
-    /// replaces, or else the first one of the volume that shows it; if none does, it is unsigned.
+    /// replaces, or else the first one of the volume that shows it; if none does, the kernel of this host.
     #[arg(long, value_name = "SIGN")]
     pub name_hash: Option<CharSign>,
 

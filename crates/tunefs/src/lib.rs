@@ -7,6 +7,7 @@ mod cli;
 mod features;
 mod glued;
 mod journals;
+mod name_hash;
 mod online;
 mod program;
 mod query;

@@ -28,7 +28,7 @@ use crate::report::{Entry, Outcome, Outcomes, Report};
 use crate::shrink::{self, Moved};
 use crate::size::{self, Size};
 use crate::work::Work;
-use crate::{Cli, check, query, sparse};
+use crate::{Cli, check, name_hash, query, sparse};
 
 /// The change failed, and the volume is unchanged.
 const UNCHANGED: Status = Status(2);
@@ -295,18 +295,9 @@ impl<'a> Run<'a> {
 
     /// Hashes names as the volume shows it, if these changes build indexes.
     fn hash_as(&mut self, volume: &Volume, changes: &[Change]) -> Result<()> {
-        if self.cli.name_hash.is_some() || !changes.iter().any(Change::is_long) {
-            return Ok(());
-        }
-        for inode in volume.inodes() {
-            self.interrupt.check()?;
-            let inode = inode?;
-            if inode.is_dir()
-                && let Some(sign) = volume.shown_name_hash(&inode)?
-            {
-                self.name_hash = sign;
-                break;
-            }
+        if self.cli.name_hash.is_none() && changes.iter().any(Change::is_long) {
+            let shown = name_hash::shown(volume, &self.interrupt)?;
+            self.name_hash = shown.unwrap_or_else(name_hash::of_this_kernel);
         }
         Ok(())
     }
