@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use census::{Census, Rates};
+use ocfs2_testing::damage::c_fsck;
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
 use volumes::{Damage, HEAD, Made, make, source, volume};
 
@@ -75,11 +76,77 @@ fn a_volume_without_its_head_is_made_again() {
         let outcome = fsck(&case.made.path, &["-fyF", "--salvage"]);
         assert_eq!(outcome.status, 1, "{}: {outcome}", case.name);
         fsck(&case.made.path, &["-fnF"]).expect_status(0);
-        if let Some(theirs) = oracle("fsck.ocfs2") {
-            let theirs = Run::new(theirs).args(["-fn", "-F"]).arg(&case.made.path).output();
-            assert_eq!(theirs.status, 0, "{}: {theirs}", case.name);
-        }
+        judged(case);
         let after = Census::of(&volume(&case.made.path).unwrap());
         case.census.after_repair(&case.hit, &after)
     });
+}
+
+/// The C fsck finds nothing.
+fn judged(case: &Case) {
+    if oracle("fsck.ocfs2").is_some() {
+        let theirs = c_fsck(&case.made.path, "-fn");
+        assert!(theirs.finished, "{}: {}", case.name, theirs.output);
+        assert_eq!(theirs.questions, [""; 0], "{}: {}", case.name, theirs.output);
+    }
+}
+
+#[test]
+fn a_volume_whose_device_was_cut_is_cut_to_it_and_what_lay_beyond_is_told_by_path() {
+    each(130, &[Damage::Cut(70 << 20)], |case| {
+        let outcome = fsck(&case.made.path, &["-fyF"]);
+        assert_eq!(outcome.status, 4, "{}: {outcome}", case.name);
+        let outcome = fsck(&case.made.path, &["-fyF", "--salvage"]);
+        assert_eq!(outcome.status, 1, "{}: {outcome}", case.name);
+        assert!(outcome.stdout.contains("[DEVICE_CUT]"), "{}: {outcome}", case.name);
+        assert!(outcome.stdout.contains("what is lost:"), "{}: {outcome}", case.name);
+        fsck(&case.made.path, &["-fnF"]).expect_status(0);
+        judged(case);
+        let after = Census::of(&volume(&case.made.path).unwrap());
+        case.census.after_repair(&case.hit, &after)
+    });
+}
+
+#[test]
+fn an_older_volume_below_a_new_one_is_copied_out_by_its_generation() {
+    let scratch = Scratch::in_memory();
+    let folder = scratch.join("source");
+    source(&folder);
+    let made = make(&scratch, &folder, "disk.img", 600, SHAPES[0].1);
+    let before = volume(&made.path).unwrap();
+    let (census, generation) = (Census::of(&before), before.generation());
+    let old = std::fs::read(&made.path).unwrap();
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-F", "-x", "--nodiscard"]);
+    mkfs.args(SHAPES[0].1).arg(&made.path).output().expect_status(0);
+    let hit = volumes::differ(&old, &std::fs::read(&made.path).unwrap());
+    let number = format!("{generation:#010x}");
+    let to = scratch.join("new");
+    let listed = fsck(&made.path, &["--rescue-to", to.to_str().unwrap()]).expect_status(0);
+    let line = format!("Found: generation {number}");
+    assert!(listed.stdout.contains(&line), "{listed}");
+    let to = scratch.join("old");
+    let options = ["--rescue-to", to.to_str().unwrap(), "--generation", &number];
+    fsck(&made.path, &options).expect_status(4);
+    let rates = census.after_rescue(&hit, &to);
+    assert!(rates.savable > 2000 && rates.saved == rates.savable, "{rates:?}");
+}
+
+#[test]
+fn a_tar_stream_has_the_same_files_as_a_folder() {
+    let scratch = Scratch::in_memory();
+    let folder = scratch.join("source");
+    source(&folder);
+    let made = make(&scratch, &folder, "disk.img", 200, SHAPES[1].1);
+    let tar = scratch.join("saved.tar");
+    let command = "\"$0\" --rescue-to=- \"$1\" > \"$2\"";
+    let run = Run::new("sh").args(["-c", command]).arg(program("fsck.ocfs2"));
+    run.arg(&made.path).arg(&tar).output().expect_status(0);
+    let to = scratch.join("unpacked");
+    std::fs::create_dir(&to).unwrap();
+    Run::new("tar").arg("-xf").arg(&tar).arg("-C").arg(&to).output().expect_status(0);
+    let rates = Census::of(&volume(&made.path).unwrap()).after_rescue(&[], &to);
+    assert!(rates.savable > 2000 && rates.named == rates.savable, "{rates:?}");
+    // JSON would be in the same place.
+    let both = fsck(&made.path, &["--rescue-to=-", "--json"]);
+    assert_eq!(both.status, 8, "{both}");
 }

@@ -54,11 +54,9 @@ pub fn source(folder: &Path) {
 /// A volume before anything happens to it.
 pub struct Made {
     pub path: PathBuf,
-    pub bytes: u64,
 }
 
-/// Makes a volume in an image and fills it. What comes first on it takes a tenth of it, so that not
-/// everything is in its head.
+/// Makes a volume in an image and fills it.
 pub fn make(
     scratch: &Scratch,
     source: &Path,
@@ -72,7 +70,7 @@ pub fn make(
     let source = source.to_str().unwrap();
     let mkfs = Run::new(program("mkfs.ocfs2")).args(["-F", "-x", "-d", source, "-J", "size=8M"]);
     mkfs.args(options).arg(&path).output().expect_status(0);
-    Made { path, bytes }
+    Made { path }
 }
 
 /// Opens the volume in an image.
@@ -91,6 +89,8 @@ pub enum Damage {
     Mkfs(&'static str, &'static [&'static str]),
     /// The signature is erased.
     Wipefs,
+    /// The device ends here.
+    Cut(u64),
 }
 
 impl Damage {
@@ -107,23 +107,31 @@ impl Damage {
                 let path = ocfs2_testing::oracle(name)?;
                 Run::new(path).args(options).arg(image).output().expect_status(0);
             }
+            Self::Cut(bytes) => {
+                File::options().write(true).open(image).unwrap().set_len(bytes).unwrap();
+                return Some(vec![bytes..u64::MAX]);
+            }
             Self::Wipefs => {
                 let path = ocfs2_testing::oracle("wipefs")?;
                 Run::new(path).arg("-a").arg(image).output().expect_status(0);
             }
         }
-        let after = fs::read(image).unwrap();
-        let mut hit: Vec<Range<u64>> = Vec::new();
-        for (number, (old, new)) in before.chunks(512).zip(after.chunks(512)).enumerate() {
-            let (start, end) = (number as u64 * 512, (number as u64 + 1) * 512);
-            match hit.last_mut().filter(|last| last.end == start) {
-                _ if old == new => {}
-                Some(last) => last.end = end,
-                None => hit.push(start..end),
-            }
-        }
-        Some(hit)
+        Some(differ(&before, &fs::read(image).unwrap()))
     }
+}
+
+/// The bytes that differ, as ranges of whole blocks of 512 bytes.
+pub fn differ(before: &[u8], after: &[u8]) -> Vec<Range<u64>> {
+    let mut hit: Vec<Range<u64>> = Vec::new();
+    for (number, (old, new)) in before.chunks(512).zip(after.chunks(512)).enumerate() {
+        let (start, end) = (number as u64 * 512, (number as u64 + 1) * 512);
+        match hit.last_mut().filter(|last| last.end == start) {
+            _ if old == new => {}
+            Some(last) => last.end = end,
+            None => hit.push(start..end),
+        }
+    }
+    hit
 }
 
 /// All that happens to the head of a disk.

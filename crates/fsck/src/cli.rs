@@ -150,7 +150,11 @@ pub struct Cli {
     #[arg(short = 'G', help_heading = "What to do")]
     pub foreign_generations: bool,
 
-    /// Search the whole volume for lost system files.
+    /// Search the whole volume for what is lost at its head, and cut it to its device.
+    ///
+    /// Where there is neither a superblock nor a backup of it, also because another file system was
+    /// made over the volume, a new one is made from what is found on the whole device. Copy out
+    /// first what can be copied: --rescue-to. A volume that is longer than its device is cut to it.
     ///
     /// Where the system directory, or entries of it, are lost, system files are recognised by
     /// their inodes. Without this only the blocks around the system directory are searched, which

@@ -202,7 +202,8 @@ impl Copying<'_, '_> {
             self.missing(path, format!("its inode {blkno} is gone"));
             return Ok(None);
         };
-        if inode.dinode.flags().contains(InodeFlags::SYSTEM) {
+        let is_root = blkno == self.it.volume.superblock().s_root_blkno;
+        if inode.dinode.flags().contains(InodeFlags::SYSTEM) && !is_root {
             return Ok(None);
         }
         if inode.is_dir() {

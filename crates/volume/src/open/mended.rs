@@ -125,13 +125,15 @@ pub(crate) fn surveyed(
     let (usual, system_dir) = usual_root(block_size, cluster_size);
     let root = remains.lost_root(usual);
     let system_dir = root.map_or(system_dir, |root| Blkno(root.0.saturating_add(1)));
-    let made = survey::made_with(remains, device, system_dir);
+    let uuid = survey.uuid(block_size, &others);
+    let journals = survey.journals_of(uuid);
+    let made = survey::made_with(survey, remains, device, (system_dir, journals));
     let evidence = Evidence {
         cluster_size,
         clusters: remains.clusters(cluster_size, device.size_bytes()),
         slots: remains.slots().max(made.as_ref().map_or(0, |made| made.slots)),
         quotas: made.map(|made| made.quotas).unwrap_or_default(),
-        uuid: survey.uuid(block_size, &others),
+        uuid,
         has_checks: remains.has_checks(),
         root,
         time: remains.changed.map_or(0, |(first, _)| first),

@@ -13,7 +13,7 @@ use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::MAX_SLOTS;
 use ocfs2_format::{Blkno, Block, Structure};
 
-use super::Remains;
+use super::{Remains, Survey};
 use crate::SystemFile;
 
 /// How a volume was made.
@@ -25,10 +25,14 @@ pub(crate) struct MadeWith {
 
 /// The number of slots and the quotas with which all allocators have the inodes that their groups
 /// name, if there are any. `system_dir` is the inode after which those of the files come.
+///
+/// More slots without quotas can give the same places as fewer with quotas. Then the journals and
+/// quota files that were found decide, and at last which number is the more usual one.
 pub(crate) fn made_with(
+    survey: &Survey,
     remains: &Remains,
     device: &Arc<dyn Device>,
-    system_dir: Blkno,
+    (system_dir, journals): (Blkno, usize),
 ) -> Option<MadeWith> {
     let known = allocators(remains, device);
     if known.is_empty() {
@@ -36,7 +40,7 @@ pub(crate) fn made_with(
     }
     let kinds = [QuotaKind::User, QuotaKind::Group];
     let sets = [vec![], kinds.to_vec(), vec![kinds[0]], vec![kinds[1]]];
-    sets.into_iter().find_map(|quotas| {
+    let possible = sets.into_iter().filter_map(|quotas| {
         let mut features = Features::default();
         for kind in &quotas {
             features.ro_compat |= RoCompat::of_quota(*kind);
@@ -50,7 +54,15 @@ pub(crate) fn made_with(
         };
         let slots = (1..=MAX_SLOTS).find(fits)?;
         Some(MadeWith { slots, quotas })
-    })
+    });
+    let worth = |made: &MadeWith| {
+        let has_them = made.quotas.iter().all(|kind| survey.quotas.contains(kind));
+        let has_all = survey.quotas.iter().all(|kind| made.quotas.contains(kind));
+        let slots = usize::from(made.slots);
+        let is_usual = made.slots.is_power_of_two();
+        (slots == journals, has_them && has_all, is_usual, std::cmp::Reverse(made.quotas.len()))
+    };
+    possible.max_by_key(worth)
 }
 
 /// The inodes of allocators, by the groups from which something was allocated.

@@ -5,7 +5,7 @@
 //! its place is no copy in a journal or in a file. Block size and generation tell volumes apart
 //! that were made on the same device one after the other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::journal::{BlockType, JBD2_MAGIC, JournalSuperblock};
+use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::{SUPERBLOCK_SIGNATURE, SuperBlock};
 use ocfs2_format::xattr::XattrBlock;
@@ -62,6 +63,8 @@ pub struct Survey {
     pub volumes: Vec<Remains>,
     /// Journals, of whichever volume.
     pub journals: Vec<FoundJournal>,
+    /// The kinds of quota of which a global file begins somewhere, of whichever volume.
+    pub quotas: BTreeSet<QuotaKind>,
     /// The first blocks of directories, and blocks of directories that end in a trailer, as
     /// multiples of 512 bytes: of whichever volume, as they state no generation.
     pub directory_blocks: BlockSet,
@@ -106,6 +109,11 @@ impl Survey {
         remains: &Remains,
     ) -> Option<FoundSuperblock> {
         mended::surveyed(device, self, remains)
+    }
+
+    /// How many journals state a UUID.
+    pub(crate) fn journals_of(&self, uuid: Option<[u8; 16]>) -> usize {
+        self.journals.iter().filter(|it| Some(it.uuid) == uuid).count()
     }
 
     /// The UUID that most journals with blocks of this size state, other than those of `others`.
@@ -196,6 +204,9 @@ impl Surveying {
                 Some(&SUPERBLOCK_SIGNATURE) => self.superblock(rest, place),
                 Some(head) if head.starts_with(&JBD2_MAGIC.to_be_bytes()) => {
                     self.journal(rest, place);
+                }
+                Some(head) if quota_of(head).is_some() => {
+                    self.survey.quotas.extend(quota_of(head));
                 }
                 _ if is_first_of_directory(sector) => {
                     if let Some(dots) = remains::dots(rest) {
@@ -298,6 +309,14 @@ impl Surveying {
 fn block_size(blkno: Blkno, place: u64) -> Option<BlockSize> {
     let mut sizes = BlockSize::ALL.into_iter();
     sizes.find(|size| blkno.0 > 0 && blkno.offset_bytes(*size) == Some(place))
+}
+
+/// The kind of quota of a global file that begins so: with its magic number and version 0.
+fn quota_of(head: &[u8; 8]) -> Option<QuotaKind> {
+    let (magic, version) = head.split_first_chunk::<4>()?;
+    let kinds = [QuotaKind::User, QuotaKind::Group];
+    let is_one = |kind: &QuotaKind| kind.global_magic() == u32::from_le_bytes(*magic);
+    kinds.into_iter().find(is_one).filter(|_| *version == [0; 4])
 }
 
 /// Whether a block begins as the first one of a directory does: with `.`, which is 12 bytes.
