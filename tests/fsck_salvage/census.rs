@@ -42,9 +42,10 @@ pub struct Rates {
     pub savable: usize,
     /// Those of them that are there again with the same contents.
     pub saved: usize,
-    /// Savable items whose name, and all names above it, survive.
+    /// Savable items whose name survives.
     pub nameable: usize,
-    /// Those of them that have their path.
+    /// Those of them that have their name, and below the same directories, up to the first one whose
+    /// name does not survive: their path, where all names do.
     pub named: usize,
 }
 
@@ -89,13 +90,23 @@ impl Census {
 
     /// Compares with the volume after the damage to these bytes was repaired.
     pub fn after_repair(&self, damage: &[Range<u64>], after: &Self) -> Rates {
-        let mut by_inode: BTreeMap<u64, &Item> = BTreeMap::new();
-        by_inode.extend(after.items.values().map(|item| (item.inode, item)));
+        let mut by_inode: BTreeMap<u64, Vec<&VolumePath>> = BTreeMap::new();
+        for (path, item) in &after.items {
+            by_inode.entry(item.inode).or_default().push(path);
+        }
         self.rates(damage, |path, item| {
-            let is_same = |now: &Item| now.digest == item.digest && now.kind == item.kind;
-            let saved = by_inode.get(&item.inode).is_some_and(|now| is_same(now));
-            let named = after.items.get(path);
-            (saved, named.is_some_and(|now| now.inode == item.inode && is_same(now)))
+            let is_same = |now: &Item| {
+                now.inode == item.inode && now.digest == item.digest && now.kind == item.kind
+            };
+            if after.items.get(path).is_some_and(is_same) {
+                return vec![path.clone()];
+            }
+            let paths = by_inode.get(&item.inode).into_iter().flatten();
+            paths
+                .filter(|path| after.items.get(**path).is_some_and(is_same))
+                .cloned()
+                .cloned()
+                .collect()
         })
     }
 
@@ -112,37 +123,40 @@ impl Census {
             let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
             let number = std::str::from_utf8(&rest[..end]).ok().and_then(|it| it.parse().ok());
             let Some(top) = number.and_then(|number: u64| by_inode.get(&number)) else { continue };
-            elsewhere.insert([&top[..], &rest[end..]].concat(), *digest);
+            elsewhere.insert([&top[..], &rest[end..]].concat(), (path.clone(), *digest));
         }
         self.rates(damage, |path, item| {
-            let named = there.get(path) == Some(&item.digest);
-            let is_elsewhere = || elsewhere.get(path) == Some(&item.digest);
-            (named || is_elsewhere(), named)
+            if there.get(path) == Some(&item.digest) {
+                return vec![path.clone()];
+            }
+            let found = elsewhere.get(path).filter(|(_, digest)| *digest == item.digest);
+            found.map(|(path, _)| path.clone()).into_iter().collect()
         })
     }
 
+    /// `found` returns the paths at which an item is, with its contents.
     fn rates(
         &self,
         damage: &[Range<u64>],
-        found: impl Fn(&VolumePath, &Item) -> (bool, bool),
+        found: impl Fn(&VolumePath, &Item) -> Vec<VolumePath>,
     ) -> Rates {
-        let survive = |places: &Places| {
-            let is_hit = |place: &Range<u64>| {
-                damage.iter().any(|hit| hit.start < place.end && place.start < hit.end)
-            };
-            !places.iter().any(is_hit)
+        let is_hit = |place: &Range<u64>| {
+            damage.iter().any(|hit| hit.start < place.end && place.start < hit.end)
         };
         let mut rates = Rates::default();
         for (path, item) in self.items.iter().filter(|(path, _)| &path[..] != b"lost+found") {
-            if !survive(&item.places) {
+            if item.places.iter().any(is_hit) {
                 continue;
             }
-            let (saved, named) = found(path, item);
+            let now = found(path, item);
             rates.savable += 1;
-            rates.saved += usize::from(saved);
-            if survive(&item.names) {
+            rates.saved += usize::from(!now.is_empty());
+            let names = item.names.iter().rev().take_while(|place| !is_hit(place)).count();
+            if names > 0 {
+                let parts: Vec<_> = path.split(|byte| *byte == b'/').collect();
+                let kept = parts[parts.len() - names..].join(&b'/');
                 rates.nameable += 1;
-                rates.named += usize::from(named);
+                rates.named += usize::from(now.iter().any(|now| now.ends_with(&kept)));
             }
         }
         rates

@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use census::{Census, Rates};
-use ocfs2_testing::damage::c_fsck;
+use ocfs2_testing::damage::{Base, CReport, c_fsck, complaints};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
-use volumes::{Damage, HEAD, Made, make, source, volume};
+use volumes::{Damage, HEAD, Made, make, make_room, source, volume};
 
 /// Volumes by block size and checksums.
 const SHAPES: [(&str, &[&str]); 3] = [
@@ -32,6 +32,8 @@ struct Case {
     census: Census,
     hit: Vec<Range<u64>>,
     name: String,
+    /// What the C fsck says of the volume before the damage.
+    theirs: Option<CReport>,
 }
 
 /// Calls `judge` for each shape of a volume and each damage.
@@ -43,11 +45,15 @@ fn each(megabytes: u64, damages: &[Damage], mut judge: impl FnMut(&Case) -> Rate
         source(&folder);
         for damage in damages {
             let made = make(&scratch, &folder, "disk.img", megabytes, options);
+            if let Damage::Cut(_) = damage {
+                make_room(&made.path);
+            }
             let census = Census::of(&volume(&made.path).unwrap());
             assert!(census.items.len() > 2000, "{}", census.items.len());
+            let theirs = oracle("fsck.ocfs2").map(|_| c_fsck(&made.path, "-fn"));
             let Some(hit) = damage.make(&made.path) else { continue };
             let name = format!("{shape}, {damage:?}");
-            let case = Case { scratch: Scratch::in_memory(), made, census, hit, name };
+            let case = Case { scratch: Scratch::in_memory(), made, census, hit, name, theirs };
             let rates = judge(&case);
             println!("{}: {rates:?}", case.name);
             if rates.saved_percent() < 99.0 || rates.named_percent() < 95.0 {
@@ -82,18 +88,19 @@ fn a_volume_without_its_head_is_made_again() {
     });
 }
 
-/// The C fsck finds nothing.
+/// The C fsck finds nothing that it did not say of the sound volume.
 fn judged(case: &Case) {
-    if oracle("fsck.ocfs2").is_some() {
+    if let Some(before) = &case.theirs {
         let theirs = c_fsck(&case.made.path, "-fn");
         assert!(theirs.finished, "{}: {}", case.name, theirs.output);
-        assert_eq!(theirs.questions, [""; 0], "{}: {}", case.name, theirs.output);
+        assert_eq!(theirs.codes_beyond(before), [""; 0], "{}: {}", case.name, theirs.output);
     }
 }
 
 #[test]
 fn a_volume_whose_device_was_cut_is_cut_to_it_and_what_lay_beyond_is_told_by_path() {
-    each(130, &[Damage::Cut(70 << 20)], |case| {
+    // Without any free space there is no room for lost+found.
+    each(180, &[Damage::Cut(70 << 20)], |case| {
         let outcome = fsck(&case.made.path, &["-fyF"]);
         assert_eq!(outcome.status, 4, "{}: {outcome}", case.name);
         let outcome = fsck(&case.made.path, &["-fyF", "--salvage"]);
@@ -108,16 +115,40 @@ fn a_volume_whose_device_was_cut_is_cut_to_it_and_what_lay_beyond_is_told_by_pat
 }
 
 #[test]
+fn volumes_that_linux_filled_are_made_again_without_their_head() {
+    for name in ["clean-1k-local", "clean-2k-local", "clean-4k-o2cb"] {
+        for damage in [Damage::Zeros(64 << 10), Damage::Zeros(8 << 20)] {
+            let base = Base::Fixture(name);
+            let image = base.image();
+            let census = Census::of(image.volume());
+            let hit = damage.make(image.path()).unwrap();
+            let repaired = fsck(image.path(), &["-fyF", "--salvage"]);
+            assert_eq!(repaired.status, 1, "{name}, {damage:?}: {repaired}");
+            fsck(image.path(), &["-fnF"]).expect_status(0);
+            let rates = census.after_repair(&hit, &Census::of(&volume(image.path()).unwrap()));
+            println!("{name}, {damage:?}: {rates:?}");
+            assert!(rates.savable > 2000 && rates.saved_percent() >= 99.0, "{name}: {rates:?}");
+            assert!(rates.named_percent() >= 95.0, "{name}: {rates:?}");
+            if oracle("fsck.ocfs2").is_some() {
+                let theirs = c_fsck(image.path(), "-fn");
+                let codes = theirs.codes_beyond(&complaints(base, "-fn"));
+                assert_eq!(codes, [""; 0], "{name}, {damage:?}: {}", theirs.output);
+            }
+        }
+    }
+}
+
+#[test]
 fn an_older_volume_below_a_new_one_is_copied_out_by_its_generation() {
     let scratch = Scratch::in_memory();
     let folder = scratch.join("source");
     source(&folder);
-    let made = make(&scratch, &folder, "disk.img", 600, SHAPES[0].1);
+    let made = make(&scratch, &folder, "disk.img", 600, SHAPES[1].1);
     let before = volume(&made.path).unwrap();
     let (census, generation) = (Census::of(&before), before.generation());
     let old = std::fs::read(&made.path).unwrap();
-    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-F", "-x", "--nodiscard"]);
-    mkfs.args(SHAPES[0].1).arg(&made.path).output().expect_status(0);
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-F", "-x", "--nodiscard", "-J", "size=4M"]);
+    mkfs.args(SHAPES[1].1).arg(&made.path).output().expect_status(0);
     let hit = volumes::differ(&old, &std::fs::read(&made.path).unwrap());
     let number = format!("{generation:#010x}");
     let to = scratch.join("new");
@@ -128,7 +159,7 @@ fn an_older_volume_below_a_new_one_is_copied_out_by_its_generation() {
     let options = ["--rescue-to", to.to_str().unwrap(), "--generation", &number];
     fsck(&made.path, &options).expect_status(4);
     let rates = census.after_rescue(&hit, &to);
-    assert!(rates.savable > 2000 && rates.saved == rates.savable, "{rates:?}");
+    assert!(rates.savable > 1000 && rates.saved == rates.savable, "{rates:?}");
 }
 
 #[test]

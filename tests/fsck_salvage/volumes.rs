@@ -23,7 +23,7 @@ pub fn source(folder: &Path) {
         fs::create_dir_all(&dir).unwrap();
         let path = dir.join(format!("file-{number:04}"));
         let bytes = |len: usize| -> Vec<u8> {
-            let mut state = number as u64 * 0x9e37_79b9_7f4a_7c15 + 1;
+            let mut state = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let next = || {
                 state ^= state << 13;
                 state ^= state >> 7;
@@ -71,6 +71,16 @@ pub fn make(
     let mkfs = Run::new(program("mkfs.ocfs2")).args(["-F", "-x", "-d", source, "-J", "size=8M"]);
     mkfs.args(options).arg(&path).output().expect_status(0);
     Made { path }
+}
+
+/// Removes some files, as what is packed has no free space at its head.
+pub fn make_room(image: &Path) {
+    for number in (5..1000).step_by(10) {
+        let branch = number / PER_DIRECTORY;
+        let path = format!("rm /branch-{}/twig-{branch:02}/file-{number:04}", branch % 8);
+        let debugfs = Run::new(program("debugfs.ocfs2")).args(["-w", "-R", &path]);
+        debugfs.arg(image).output().expect_status(0);
+    }
 }
 
 /// Opens the volume in an image.
