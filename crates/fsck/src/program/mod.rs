@@ -5,6 +5,7 @@ mod layers;
 mod lock;
 mod losses;
 mod mark;
+mod packed;
 mod repairs;
 mod rescue;
 mod stopping;

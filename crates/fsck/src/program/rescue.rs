@@ -15,6 +15,7 @@ use ocfs2_volume::replay::{LogEnd, Replay, ReplayError};
 use ocfs2_volume::survey::{Counts, Remains, Survey};
 use ocfs2_volume::{Journal, Volume, VolumeOptions};
 
+use super::packed::OnlySaved;
 use super::{Run, StoppingDevice};
 use crate::report::{MissingRecord, ProgressOut, Record, VolumeRecord};
 use crate::rescue::{Missing, Rescue, copy};
@@ -37,15 +38,23 @@ impl Run<'_> {
         for holder in &opened.holders {
             print_warning(format_args!("{}: {holder}", shown(&self.cli.device)));
         }
-        let device: Arc<dyn Device> = match PackedImage::is_one(&*opened.device)? {
-            true => Arc::new(PackedImage::open(opened.device)?),
-            false => opened.device,
+        let mut saved: Option<Arc<dyn Device>> = None;
+        let device: Arc<dyn Device> = if PackedImage::is_one(&*opened.device)? {
+            let image = Arc::new(PackedImage::open(opened.device)?);
+            saved = Some(Arc::new(OnlySaved(Arc::clone(&image))));
+            image
+        } else {
+            opened.device
         };
         let device: Arc<dyn Device> = Arc::new(StoppingDevice::new(device, interrupt));
         let mut progress = ProgressOut::new(self.cli)?;
         let survey = self.survey(&device, &mut progress, interrupt)?;
         let (volume, remains) = self.surveyed(&device, &survey)?;
         self.report.show(&Record::Volume(VolumeRecord::new(&volume)));
+        let volume = match saved {
+            Some(saved) => volume.on(saved),
+            None => volume,
+        };
         let volume = self.replayed(&volume, &remains, interrupt)?;
         progress.begin_task("Copying", remains.counts.inodes);
         let report = &mut self.report;
