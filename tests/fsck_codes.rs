@@ -19,6 +19,7 @@ use ocfs2_testing::{Outcome, Run, oracle, program};
 const NO_RECIPE: &[(&str, &str)] = &[
     ("RECOVER_CLUSTER_INFO", "is about the cluster that runs here"),
     ("IO_ERROR", "needs a device that fails: fsck_bad_blocks.rs"),
+    ("DEVICE_CUT", "needs --salvage: fsck_salvage"),
 ];
 
 fn check(options: &str, image: &Path) -> Outcome {

@@ -100,6 +100,17 @@ impl From<Problem> for Failure {
     }
 }
 
+impl From<ocfs2_extract::CopyError> for Failure {
+    fn from(err: ocfs2_extract::CopyError) -> Self {
+        use ocfs2_extract::CopyError;
+        match err {
+            CopyError::Failed(text) => Self::Failed(text),
+            CopyError::Interrupted(err) => Self::Interrupted(err),
+            CopyError::Output(err) => Self::Output(err),
+        }
+    }
+}
+
 /// Errors of a change whose text is reported as it is.
 macro_rules! said_as_it_is {
     ($($error:ty),*) => {$(

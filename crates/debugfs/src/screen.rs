@@ -140,6 +140,12 @@ impl Screen {
     }
 }
 
+impl ocfs2_extract::Output for Screen {
+    fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Self::raw(self, bytes)
+    }
+}
+
 impl Write for Screen {
     /// Writes text; dropped with JSON.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {

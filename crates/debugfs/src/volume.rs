@@ -94,6 +94,11 @@ impl Fs {
         Self::new(&self.volume, self.device.clone(), self.interrupt.clone())
     }
 
+    /// Asked during long work.
+    pub fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
     /// Fails after a signal: for long loops that read nothing.
     pub fn check(&self) -> Result<(), Problem> {
         Ok(self.interrupt.check()?)

@@ -37,6 +37,7 @@ Examples:
   fsck.ocfs2 -fy --dry-run /dev/sdb1
   fsck.ocfs2 -fy --undo-file=/root/sdb1.undo /dev/sdb1
   fsck.ocfs2 --undo=/root/sdb1.undo /dev/sdb1
+  fsck.ocfs2 --rescue-to=/mnt/saved /dev/sdb1
   fsck.ocfs2 -fn --json disk.img | jq .summary
 
 Exit status, the sum of what applies:
@@ -149,13 +150,37 @@ pub struct Cli {
     #[arg(short = 'G', help_heading = "What to do")]
     pub foreign_generations: bool,
 
-    /// Search the whole volume for lost system files.
+    /// Search the whole volume for what is lost at its head, and cut it to its device.
+    ///
+    /// Where there is neither a superblock nor a backup of it, also because another file system was
+    /// made over the volume, a new one is made from what is found on the whole device. Copy out
+    /// first what can be copied: --rescue-to. A volume that is longer than its device is cut to it.
     ///
     /// Where the system directory, or entries of it, are lost, system files are recognised by
     /// their inodes. Without this only the blocks around the system directory are searched, which
     /// is where they are but for those of slots that were added later.
     #[arg(long, help_heading = "What to do")]
     pub salvage: bool,
+
+    /// Copy every file that can be found into a folder, or as a tar archive to standard output (-),
+    /// and do nothing else: the device is opened read-only.
+    ///
+    /// For a volume that is to be saved before it is repaired, or that no repair is wanted for. The
+    /// whole device is read, also one without superblock, system directory or root, or with read
+    /// errors, and an image of o2image -a. Journals are replayed in memory. Files have their paths
+    /// where directories still have their names, else they are in lost+found, named after their
+    /// inodes. What is missing is listed. The folder is made if it does not exist, and has to be
+    /// empty.
+    #[arg(long, value_name = "DIR|-", help_heading = "What to do")]
+    #[arg(conflicts_with_all = ["answer", "dry_run", "undo", "undo_file", "lost", "pack_directories"])]
+    pub rescue_to: Option<PathBuf>,
+
+    /// With --rescue-to: the generation of the volume.
+    ///
+    /// Where mkfs.ocfs2 was run over a volume, several are on the device; --rescue-to lists them.
+    #[arg(long, value_name = "NUMBER", requires = "rescue_to", help_heading = "What to do")]
+    #[arg(value_parser = parse_generation)]
+    pub generation: Option<u32>,
 
     /// Pack directories, and rebuild their indexes.
     ///
@@ -265,6 +290,14 @@ fn parse_block_size(text: &str) -> Result<MaybeBlockSize, String> {
     Ok(MaybeBlockSize(Some(size)))
 }
 
+fn parse_generation(text: &str) -> Result<u32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| format!("{text} is not a generation, such as 0x5a3b2c1d"))
+}
+
 /// The command line, for manual pages and completions.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -297,6 +330,11 @@ impl Cli {
         self.mode().repairs() && !self.dry_run
     }
 
+    /// Whether standard output is to have an archive.
+    pub(crate) fn rescues_to_output(&self) -> bool {
+        self.rescue_to.as_deref().is_some_and(|to| to.as_os_str() == "-")
+    }
+
     /// The option that chooses the partition, for a command that is told.
     pub(crate) fn partition_option(&self) -> String {
         self.partition.map_or(String::new(), |number| format!("--partition {number} "))
@@ -305,7 +343,7 @@ impl Cli {
     /// What becomes of the device.
     pub fn mode(&self) -> Mode {
         match self {
-            Self { no: true, .. } => Mode::ReadOnly,
+            Self { no: true, .. } | Self { rescue_to: Some(_), .. } => Mode::ReadOnly,
             Self { preen: true, .. } => Mode::Preen,
             Self { yes: true, .. } => Mode::Yes,
             _ => Mode::Interactive,

@@ -39,6 +39,7 @@ mod recover;
 mod refcounts;
 pub mod repair;
 mod report;
+mod rescue;
 mod shared_clusters;
 mod signatures;
 pub mod start;

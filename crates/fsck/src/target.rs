@@ -6,7 +6,7 @@ use anyhow::Result;
 use ocfs2_device::holders::{Holder, holders};
 use ocfs2_device::{Caching, Device, DeviceOptions, OpenCause, open};
 use ocfs2_format::{Blkno, BlockSize};
-use ocfs2_volume::open::{Backup, Mended, SuperblockProblem};
+use ocfs2_volume::open::{Backup, FoundSuperblock, Mended, SuperblockProblem};
 use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
 use crate::cli::Cli;
@@ -57,6 +57,8 @@ pub(crate) struct Source {
     options: VolumeOptions,
     /// The block of `-b` without `-B`: all block sizes are tried.
     block: Option<u64>,
+    /// The superblock that a survey gave, until one is written.
+    surveyed: Option<Arc<FoundSuperblock>>,
 }
 
 impl Source {
@@ -80,7 +82,7 @@ impl Source {
             ..Default::default()
         };
         let block = cli.superblock.filter(|_| block_size.is_none());
-        Self { options, block }
+        Self { options, block, surveyed: None }
     }
 
     /// Opens the volume.
@@ -88,6 +90,11 @@ impl Source {
     /// # Errors
     /// As [`Volume::open`].
     pub fn open(&self, device: &Arc<dyn Device>) -> Result<Volume, OpenVolumeError> {
+        if let Some(found) = &self.surveyed {
+            return Volume::open(Arc::clone(device), &self.options).or_else(|_| {
+                Volume::open_by(Arc::clone(device), FoundSuperblock::clone(found), &self.options)
+            });
+        }
         let Some(blkno) = self.block else {
             return Volume::open(Arc::clone(device), &self.options);
         };
@@ -157,9 +164,15 @@ impl Source {
         }
         let superblock = SuperblockAt::Mended;
         let options = VolumeOptions { write: true, strict: true, superblock, ..self.options };
-        let other = Self { options, block: None };
+        let other = Self { options, block: None, surveyed: None };
         let mended = other.open(device)?.found_superblock().mended.clone();
         Ok(mended.map(|mended| (mended, other)))
+    }
+
+    /// Returns the way by a superblock that a survey gave.
+    pub fn surveyed(&self, found: FoundSuperblock) -> Self {
+        let options = VolumeOptions { superblock: SuperblockAt::Primary, ..self.options };
+        Self { options, block: None, surveyed: Some(Arc::new(found)) }
     }
 
     /// Returns another way where the superblock could not be used because of `err`: by the first
@@ -182,7 +195,7 @@ impl Source {
             let superblock = SuperblockAt::Backup(backup.number);
             let block_size = Some(backup.block_size);
             let options = VolumeOptions { superblock, block_size, ..self.options };
-            (*backup, Self { options, block: None })
+            (*backup, Self { options, block: None, surveyed: None })
         });
         sources.find(|(_, source)| source.open(device).is_ok())
     }

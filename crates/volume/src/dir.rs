@@ -362,6 +362,33 @@ impl Volume {
         Ok(blocks)
     }
 
+    /// As [`Volume::dir_blocks`], whatever checksums and trailers say.
+    ///
+    /// # Errors
+    /// As [`Volume::dir_blocks`].
+    pub fn torn_dir_blocks(&self, dir: &Inode) -> Result<DirBlocks<'_>, Error> {
+        Ok(self.dir_blocks(dir)?.unchecked())
+    }
+
+    /// A block that says itself which directory it is of, by its trailer or, as the first one of a
+    /// directory, by its `.`.
+    pub fn own_dir_block(&self, blkno: Blkno) -> Option<DirBlock> {
+        let bytes = self.read_block(blkno).ok()?;
+        let size = bytes.len();
+        let trailer = DirTrailer::of_block(&bytes).ok();
+        let trailer = trailer.filter(|it| it.db_signature == DirTrailer::SIGNATURE);
+        if let Some(trailer) = trailer.filter(|it| it.db_blkno == blkno) {
+            let dir = trailer.db_parent_dinode;
+            return Some(DirBlock { dir, blkno, bytes, len: DirTrailer::offset(size) });
+        }
+        let dir = {
+            let mut entries = dir::entries(&bytes).map_while(Result::ok);
+            let (own, parent) = (entries.next()?, entries.next()?);
+            (own.name == b"." && parent.name == b"..").then_some(own.header.inode)?
+        };
+        Some(DirBlock { dir, blkno, bytes, len: size })
+    }
+
     /// Makes a directory block from its bytes. If it has a trailer, block check and trailer are
     /// verified.
     fn dir_block(

@@ -32,6 +32,15 @@ enum Contents<'v> {
     Extents(Tree<'v>),
 }
 
+/// A part of the contents that is stored in one place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// Bytes of the file.
+    pub range: Range<u64>,
+    /// The block that begins with the first of them; `None` for what is in the inode.
+    blkno: Option<Blkno>,
+}
+
 /// A piece of the contents that is stored in one place, or nowhere.
 struct Piece {
     /// Bytes of the file, up to where it is stored differently.
@@ -115,6 +124,42 @@ impl<'v> FileReader<'v> {
             at = piece.range.end;
         }
         Ok(None)
+    }
+
+    /// All that is stored, in order, up to the size of the file. A part of the tree that cannot be
+    /// read is returned as an error; what comes after it follows.
+    pub fn stored(&self) -> impl Iterator<Item = Result<Stored, Error>> + '_ {
+        let (inline, extents) = match &self.contents {
+            Contents::Inline(_) => (Some(0..self.size), None),
+            Contents::Extents(tree) => (None, Some(tree.extents())),
+        };
+        let inline = inline.filter(|range| !range.is_empty());
+        let inline = inline.map(|range| Ok(Stored { range, blkno: None }));
+        let bits = self.volume.geometry().cluster_size.bits();
+        let stored = extents.into_iter().flatten().filter_map(move |extent| {
+            let extent = match extent {
+                Ok(extent) => extent,
+                Err(err) => return Some(Err(err)),
+            };
+            let range = u64::from(extent.cpos.0) << bits..(extent.end() << bits).min(self.size);
+            let is_stored = !extent.is_unwritten() && !range.is_empty();
+            is_stored.then_some(Ok(Stored { range, blkno: Some(extent.blkno) }))
+        });
+        inline.into_iter().chain(stored)
+    }
+
+    /// Fills `buf` from `offset` on, which is within a part that is stored.
+    ///
+    /// # Errors
+    /// Any of reading it.
+    pub fn read_stored(&self, part: &Stored, buf: &mut [u8], offset: u64) -> Result<(), Error> {
+        match part.blkno {
+            None => self.read_at(buf, offset).map(|_| ()),
+            Some(blkno) => {
+                let within = offset.saturating_sub(part.range.start);
+                self.volume.read_bytes("file", blkno, within, buf, self.fresh)
+            }
+        }
     }
 
     /// The piece that holds byte `offset`, which is below the size; it ends after it.

@@ -52,6 +52,11 @@ impl Inode {
         Ok(Self { blkno, dinode, block })
     }
 
+    /// An inode that is on no volume and has no contents.
+    pub fn without_block(dinode: Dinode) -> Self {
+        Self { blkno: Blkno(0), dinode, block: Box::default() }
+    }
+
     /// The whole block.
     pub fn block(&self) -> &[u8] {
         &self.block

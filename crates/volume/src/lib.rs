@@ -22,6 +22,7 @@ mod runs;
 #[cfg(test)]
 mod sample;
 mod statfs;
+pub mod survey;
 
 mod system;
 mod system_file;

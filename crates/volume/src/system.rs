@@ -234,7 +234,14 @@ impl Volume {
     /// # Errors
     /// As [`Volume::system_file`]; [`Error::Invalid`] if it is not a journal.
     pub fn journal(&self, slot: u16) -> Result<Journal, Error> {
-        let inode = self.journal_inode(slot)?;
+        self.journal_of(slot, self.journal_inode(slot)?)
+    }
+
+    /// The journal with this inode, which is that of a slot.
+    ///
+    /// # Errors
+    /// As [`Volume::journal`].
+    pub fn journal_of(&self, slot: u16, inode: Inode) -> Result<Journal, Error> {
         let (blkno, superblock) = self.journal_superblock(&inode)?;
         Ok(Journal { slot, inode, blkno, superblock })
     }

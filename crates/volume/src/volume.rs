@@ -93,6 +93,19 @@ impl Volume {
         })
     }
 
+    /// Opens the volume by a superblock that is not the one on the device.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    pub fn open_by(
+        device: Arc<dyn Device>,
+        superblock: FoundSuperblock,
+        options: &VolumeOptions,
+    ) -> Result<Self, OpenVolumeError> {
+        let geometry = open::accept(&device, &superblock, options)?;
+        Ok(Self::by(device, superblock, geometry))
+    }
+
     /// The volume that a superblock describes.
     pub(crate) fn by(
         device: Arc<dyn Device>,

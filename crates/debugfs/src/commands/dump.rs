@@ -5,11 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use ocfs2_cli::shown;
+use ocfs2_extract::{Copied, Place, local_path, set_mode, set_owner, set_times, write_contents};
 use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::Inode;
 
 use super::files::inode_of;
-use super::local::{Place, local_path, set_mode, set_owner, set_times, write_contents};
 use super::option;
 use crate::error::{Explain, Failure, of_file};
 use crate::screen::Screen;
@@ -28,7 +28,8 @@ pub(super) fn dump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     }
     let file = File::create(path).map_err(|err| of_file(&err, path))?;
     if matches!(inode.kind(), Some(FileKind::Regular | FileKind::Directory) | None) {
-        write_contents(fs, &inode, &file, path)?;
+        let (volume, interrupt) = (&fs.volume, fs.interrupt());
+        write_contents(&Copied { volume, interrupt, inode: &inode, path }, &file, path)?;
     }
     if keep {
         let place = Place::Open(&file);

@@ -15,7 +15,6 @@ mod hex;
 mod icheck;
 mod indexes;
 mod live;
-mod local;
 mod logs;
 mod names;
 mod owners;

@@ -105,6 +105,11 @@ fn rebuild(
         known.extend(groups.iter().copied());
         let link = |(chain, blkno)| Linked { allocator: index, chain: Some(chain), blkno };
         broken.extend(ends.into_iter().map(link).filter(|_| allocator.suballoc.is_some()));
+        broken.extend(own_group(allocator).filter(|it| !known.contains(it)).map(|blkno| Linked {
+            allocator: index,
+            chain: None,
+            blkno,
+        }));
         if allocator.suballoc.is_none() {
             waiting = missing(context, index, allocator, (&groups, inodes), &mut members);
         }
@@ -156,6 +161,12 @@ fn missing(
         members.push(Member { chain, blkno, node, made: None });
     }
     waiting
+}
+
+/// Returns the group from which the allocator of the system's inodes says its own inode comes.
+fn own_group(allocator: &Allocator) -> Option<Blkno> {
+    let loc = allocator.dinode.i_suballoc_loc;
+    (allocator.suballoc == Some(Suballoc::GlobalInodes) && !loc.is_none()).then_some(loc)
 }
 
 /// Returns whether an allocator of blocks has lost groups, by what it states.

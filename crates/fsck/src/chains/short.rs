@@ -3,7 +3,7 @@
 use ocfs2_cli::human_size;
 use ocfs2_volume::Volume;
 
-use super::size::{is_stated, larger_than_its_bitmap};
+use super::size::{is_stated, larger_than_its_bitmap, resize};
 use crate::codes::start as codes;
 use crate::{Context, Finding, Place};
 
@@ -13,7 +13,7 @@ pub(crate) struct Short {
     /// How much is missing, or that the size is wrong.
     pub finding: Finding,
     /// The volume with the size that the global bitmap states, if the device has all of that: then
-    /// the superblock is wrong.
+    /// the superblock is wrong. Or the volume that is left of it.
     pub sized: Option<Volume>,
 }
 
@@ -22,8 +22,19 @@ pub(crate) fn short_device(context: &Context<'_>) -> Option<Short> {
     let missing = missing_part(context.volume)?;
     Some(match larger_than_its_bitmap(context) {
         Some((finding, sized)) => Short { finding, sized: Some(sized) },
+        None if context.options.salvage => cut(context, &missing),
         None => Short { finding: confirmed(context, missing), sized: None },
     })
+}
+
+/// Returns the finding whose repair cuts the volume to its device, and the volume that is left.
+fn cut(context: &Context<'_>, missing: &Finding) -> Short {
+    let volume = context.volume;
+    let clusters = volume.device().size_bytes() >> volume.geometry().cluster_size.bits();
+    let clusters = u32::try_from(clusters).unwrap_or(u32::MAX);
+    let finding = Finding::new(codes::DEVICE_CUT, missing.place.clone(), missing.text.clone());
+    let finding = finding.repaired_by(resize(clusters)).losing(true);
+    Short { finding, sized: Some(volume.with_clusters(clusters)) }
 }
 
 /// Adds to the finding whether anything but the superblock states the size.

@@ -125,7 +125,7 @@ impl Stated {
 }
 
 /// Writes the number of clusters into the superblock; everything else follows from that.
-fn resize(clusters: u32) -> Repair {
+pub(super) fn resize(clusters: u32) -> Repair {
     system::superblock(move |dinode, _| dinode.i_clusters = clusters)
 }
 

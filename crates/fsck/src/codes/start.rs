@@ -71,6 +71,12 @@ codes! {
         condition: "the device ends before the volume does, as the superblock and the global bitmap say",
         repair: "nothing; make the device as long as it was, nothing else is checked before",
     }
+    DEVICE_CUT {
+        pass: Start,
+        default: No,
+        condition: "the device ends before the volume does, and --salvage was given",
+        repair: "cut the volume to the device; what lay beyond is lost",
+    }
     BACKUP_SUPERBLOCK_MISSING {
         pass: Start,
         default: Yes,

@@ -121,7 +121,10 @@ impl Run<'_> {
         let is_unknown =
             self.in_the_way.is_unknown && (self.in_the_way.is_seen || !summary.is_short);
         let force = if is_unknown { "F" } else { "" };
-        let command = format!("fsck.ocfs2 -fy{force} {partition}{}", argument(&self.cli.device));
+        // What only --salvage finds is found by no other run.
+        let salvage = if self.cli.salvage { "--salvage " } else { "" };
+        let device_argument = argument(&self.cli.device);
+        let command = format!("fsck.ocfs2 -fy{force} {salvage}{partition}{device_argument}");
         let command = match &self.in_the_way.live[..] {
             [] => command,
             live => format!("when it is unmounted on {}, {command}", live.join(" and ")),

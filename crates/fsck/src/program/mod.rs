@@ -5,7 +5,9 @@ mod layers;
 mod lock;
 mod losses;
 mod mark;
+mod packed;
 mod repairs;
+mod rescue;
 mod stopping;
 mod undo;
 
@@ -196,7 +198,10 @@ impl<'a> Run<'a> {
         if let Some(file) = &self.cli.undo {
             return self.undo(file, &interrupt);
         }
-        let all = self.interruptible(&interrupt);
+        let all = match &self.cli.rescue_to {
+            Some(to) => self.rescue(to, &interrupt),
+            None => self.interruptible(&interrupt),
+        };
         // A read that failed because of the signal is not an error of the device.
         match all {
             Err(err) if interrupt.requested() && !self.written && !is_cancelled(&err) => {
@@ -317,7 +322,8 @@ impl<'a> Run<'a> {
             }
             // A volume with something else written over it is left alone.
             let choose = ": --partition NUMBER checks one";
-            if let Some(instead) = ocfs2_probe::instead(device, choose) {
+            let instead = ocfs2_probe::instead(device, choose).filter(|_| !self.cli.salvage);
+            if let Some(instead) = instead {
                 let restores = source.by_backup(device, &err).map(|(backup, _)| {
                     let (device, partition) =
                         (argument(&self.cli.device), self.cli.partition_option());
@@ -327,7 +333,11 @@ impl<'a> Run<'a> {
                         backup.number
                     )
                 });
-                bail!("{err}; {instead}{}", restores.unwrap_or_default());
+                let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
+                let salvages = || {
+                    format!("; fsck.ocfs2 --salvage {partition}{device} looks for one below that")
+                };
+                bail!("{err}; {instead}{}", restores.unwrap_or_else(salvages));
             }
         }
         let Some((backup, other)) = source.by_backup(device, &err) else {
@@ -368,7 +378,16 @@ impl<'a> Run<'a> {
         if let Ok(Some(other)) = source.by_contents(device, &err) {
             return Ok(other);
         }
-        let Some((mended, other)) = source.mended(device, &err)? else { return Err(err.into()) };
+        let mended = source.mended(device, &err);
+        let (mended, other) = match mended {
+            Ok(Some(mended)) => mended,
+            // Only all of the device shows it.
+            _ if self.cli.salvage => return self.source_by_survey(source, device, err, interrupt),
+            other => {
+                other?;
+                return Err(err.into());
+            }
+        };
         let use_it = match self.cli.mode() {
             Mode::ReadOnly | Mode::Yes => true,
             Mode::Preen => false,
@@ -392,6 +411,48 @@ impl<'a> Run<'a> {
             superblock_problem(&err)
         ));
         Ok(other)
+    }
+
+    /// Determines how to open a volume of which only a survey of the device finds something.
+    fn source_by_survey(
+        &mut self,
+        source: &Source,
+        device: &Arc<dyn Device>,
+        err: OpenVolumeError,
+        interrupt: &Interrupt,
+    ) -> Result<Source> {
+        let mut progress = ProgressOut::new(self.cli)?;
+        let survey = self.survey(device, &mut progress, interrupt)?;
+        let found = survey.volumes.iter().filter(|it| it.counts.inodes > 0);
+        let found: Vec<_> = found.collect();
+        for (index, remains) in found.iter().enumerate() {
+            self.report.note(&rescue::described(remains, index == 0));
+        }
+        let superblock = found.first().and_then(|it| survey.superblock(device, it));
+        let Some(superblock) = superblock else { return Err(err.into()) };
+        let what = superblock.mended.as_ref().map(|it| it.fields.join(", ")).unwrap_or_default();
+        let use_it = match self.cli.mode() {
+            Mode::ReadOnly | Mode::Yes => true,
+            Mode::Preen => false,
+            Mode::Interactive => {
+                print_warning(format_args!("{}: {err}", shown(&self.cli.device)));
+                let instead = ocfs2_probe::instead(device, "");
+                if let Some(instead) = instead {
+                    print_warning(format_args!("{}: {instead}", shown(&self.cli.device)));
+                }
+                confirm(&format!("Make a new superblock: {what}?"), "-y", interrupt)?
+            }
+        };
+        if !use_it {
+            bail!("{err}; without a new superblock nothing can be done");
+        }
+        self.report.note(&format!(
+            "The superblock cannot be used ({}). What was found on the device is used instead: \
+             {what}.",
+            superblock_problem(&err)
+        ));
+        self.bits.left |= !self.cli.mode().repairs();
+        Ok(source.surveyed(superblock))
     }
 
     /// Determines who uses the volume. A heartbeat of `this_node` is that of this program.

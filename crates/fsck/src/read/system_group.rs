@@ -28,7 +28,20 @@ pub(crate) fn system_cpg(volume: &Volume, allocator: Blkno) -> Option<u32> {
             && desc.bg_parent_dinode == allocator;
         clusters(volume.geometry(), &desc).filter(|_| is_its_own)
     });
-    stated.or_else(|| room_before_contents(volume, *groups.first()?))
+    let room = || room_before_contents(volume, *groups.first()?);
+    stated.or_else(|| Some(room().unwrap_or(u32::MAX).min(usual_cpg(volume))))
+}
+
+/// Blocks that both mkfs give the group at least, however few slots there are.
+const LEAST_BLOCKS: u64 = 4 + 255 + 10;
+
+/// Returns the clusters per group with which both mkfs make the allocator: the descriptor, the root,
+/// the system directory and its files fit into one group.
+fn usual_cpg(volume: &Volume) -> u32 {
+    let files = SystemFile::expected(volume, volume.max_slots()).count() as u64;
+    let blocks = LEAST_BLOCKS.max(files + 3);
+    let clusters = blocks.div_ceil(volume.geometry().blocks_per_cluster().into());
+    u32::try_from(clusters).unwrap_or(u32::MAX).min(most_clusters(volume.geometry()))
 }
 
 /// Returns the clusters from a group of the system's inodes up to the contents of the first system

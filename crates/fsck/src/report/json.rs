@@ -15,6 +15,8 @@ pub(crate) struct Json {
     notes: Vec<String>,
     summary: Option<String>,
     lost: Vec<String>,
+    missing: Vec<String>,
+    rescued: Option<String>,
     /// The list of findings has begun.
     in_findings: bool,
     /// The list has an entry.
@@ -63,6 +65,14 @@ impl Form for Json {
                 self.lost.push(json_line(loss)?);
                 Ok(())
             }
+            Record::Missing(missing) => {
+                self.missing.push(json_line(missing)?);
+                Ok(())
+            }
+            Record::Rescued(rescued) => {
+                self.rescued = Some(indented(rescued)?);
+                Ok(())
+            }
             Record::Summary(summary) => {
                 self.summary = Some(indented(summary)?);
                 Ok(())
@@ -73,6 +83,10 @@ impl Form for Json {
                 // Not earlier, since something may be found before the slots.
                 write!(out, ",\n  \"slots\": {}", list(&self.slots))?;
                 write!(out, ",\n  \"lost\": {}", list(&self.lost))?;
+                if let Some(rescued) = &self.rescued {
+                    write!(out, ",\n  \"missing\": {}", list(&self.missing))?;
+                    write!(out, ",\n  \"rescued\": {rescued}")?;
+                }
                 write!(out, ",\n  \"notes\": {}", list(&self.notes))?;
                 write!(out, ",\n  \"summary\": {}", self.summary.as_deref().unwrap_or("null"))?;
                 write!(out, ",\n  \"error\": {}", json_line(&end.error)?)?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cli::{Cli, Mode};
 use crate::codes::Code;
 use crate::losses::Paths;
+use crate::rescue::Rescued;
 use crate::{Finding, Found, Pass, Place};
 
 mod json;
@@ -52,6 +53,10 @@ pub(crate) enum Record<'a> {
     Finding(&'a FindingRecord<'a>),
     /// A loss; they follow all findings.
     Lost(&'a LossRecord),
+    /// Something that a rescue did not copy, or not as a whole.
+    Missing(&'a MissingRecord),
+    /// What a rescue copied.
+    Rescued(&'a Rescued),
     Summary(&'a Summary),
     End(End<'a>),
 }
@@ -225,6 +230,23 @@ pub(crate) enum FindingOutcome {
     Left,
 }
 
+/// Something that a rescue did not copy, or not as a whole.
+#[derive(Debug, Serialize)]
+pub(crate) struct MissingRecord {
+    /// Where it was to be copied to.
+    pub path: ShownPath,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_escaped: Option<String>,
+    pub text: String,
+}
+
+impl MissingRecord {
+    pub fn new(path: &[u8], text: String) -> Self {
+        let path = ShownPath::new(path);
+        Self { path_escaped: path.escaped(), path, text }
+    }
+}
+
 /// The end of the run.
 #[derive(Debug, Serialize)]
 pub(crate) struct End<'a> {
@@ -290,7 +312,10 @@ impl Report {
         };
         // Findings can be many: only a terminal needs each line at once.
         let stdout = Output::stdout();
-        let out: Box<dyn Write> = if ocfs2_cli::is_terminal() {
+        let out: Box<dyn Write> = if cli.rescues_to_output() {
+            // Standard output has the archive.
+            Box::new(Output::errors())
+        } else if ocfs2_cli::is_terminal() {
             Box::new(stdout)
         } else {
             Box::new(io::BufWriter::with_capacity(1 << 16, stdout))
@@ -320,7 +345,10 @@ impl Report {
             return;
         }
         let shown = self.form.show(&mut self.out, record);
-        let flush = !matches!(record, Record::Finding(_) | Record::Answer(_) | Record::Lost(_));
+        let flush = !matches!(
+            record,
+            Record::Finding(_) | Record::Answer(_) | Record::Lost(_) | Record::Missing(_)
+        );
         let shown = shown.and_then(|()| if flush { self.out.flush() } else { Ok(()) });
         if let Err(err) = shown {
             self.lost = true;

@@ -47,6 +47,13 @@ impl ProgressOut {
         self.tell(0);
     }
 
+    /// Begins something that comes before or instead of the passes.
+    pub fn begin_task(&mut self, what: &str, total: u64) {
+        (self.pass, self.total, self.told) = (Pass::Start, total, None);
+        self.bar.start(what, total);
+        self.tell(0);
+    }
+
     pub fn update(&mut self, done: u64) {
         self.bar.update(done);
         self.tell(done);

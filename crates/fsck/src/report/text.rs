@@ -8,6 +8,7 @@ use ocfs2_cli::{Output, shown};
 use super::{Form, LossRecord, Record, SlotOutcome, SlotRecord, SlotState, VolumeRecord};
 use crate::cli::{Cli, Mode};
 use crate::codes::Code;
+use crate::rescue::Rescued;
 
 /// Text, as `-v` and `-t` want it.
 pub(crate) struct Text {
@@ -154,6 +155,29 @@ impl Form for Text {
             }
             Record::Finding(_) => Ok(()),
             Record::Lost(loss) => self.loss(out, loss),
+            Record::Missing(missing) => {
+                let path = missing.path.text();
+                let path = if path.is_empty() { path } else { format!("{path}: ") };
+                writeln!(out, "  {path}{}", line(&missing.text))
+            }
+            Record::Rescued(rescued) => {
+                let Rescued { files, directories, links, without_path, .. } = rescued;
+                let Rescued { incomplete, gone, failed, .. } = rescued;
+                let device = &self.device;
+                writeln!(
+                    out,
+                    "{device}: copied {files} files, {directories} directories and {links} further \
+                     names; {without_path} trees and files without a path are in lost+found"
+                )?;
+                if rescued.is_whole() {
+                    return writeln!(out, "{device}: everything that was found is copied");
+                }
+                writeln!(
+                    out,
+                    "{device}: not whole: {incomplete}; names whose files are gone: {gone}; not \
+                     copied: {failed}"
+                )
+            }
             Record::Summary(summary) => {
                 write!(out, "{}", summary.text(&self.device))?;
                 if self.statistics > 0 {

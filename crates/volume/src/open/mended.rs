@@ -26,6 +26,7 @@ use ocfs2_format::superblock::{
 use ocfs2_format::{Blkno, Block, BlockCheck, BlockSize, ClusterSize, Invalid, Structure};
 
 use super::FoundSuperblock;
+use crate::survey::{self, Remains, Survey};
 use crate::{Inode, SystemFile, Volume};
 
 /// Bytes at the start of the device in which system inodes are searched for.
@@ -76,7 +77,7 @@ pub(crate) fn find(device: &Arc<dyn Device>) -> Option<FoundSuperblock> {
         let (group, others) =
             anchors.into_iter().partition(|it| (it.block_size, it.dinode.i_fs_generation) == own);
         anchors = others;
-        found.extend(Surroundings::new(device, own, group));
+        found.extend(Surroundings::new(device, own, group, None));
     }
     // The remains of an older volume are no reason to give up the one that the superblock still
     // fits.
@@ -87,6 +88,58 @@ pub(crate) fn find(device: &Arc<dyn Device>) -> Option<FoundSuperblock> {
         _ => return None,
     };
     one.mended()
+}
+
+/// Returns the superblock of a volume of which a survey has found something: a backup of it, or a
+/// new one that follows from all that was found.
+pub(crate) fn surveyed(
+    device: &Arc<dyn Device>,
+    survey: &Survey,
+    remains: &Remains,
+) -> Option<FoundSuperblock> {
+    let block_size = remains.block_size;
+    let stated = remains.superblocks.iter().filter_map(|(blkno, dinode, superblock)| {
+        let mut block = vec![0; block_size.size()];
+        device.read_at(&mut block, blkno.offset_bytes(block_size)?).ok()?;
+        let is_whole =
+            !superblock.has(Incompat::META_ECC) || Dinode::validate(&block) == Checked::Good;
+        is_whole.then(|| FoundSuperblock {
+            block,
+            dinode: dinode.clone(),
+            superblock: superblock.clone(),
+            blkno: *blkno,
+            block_size,
+            corrected_bit: None,
+            wrong_checksum: None,
+            mended: None,
+        })
+    });
+    if let Some(found) = stated.min_by_key(|found| found.blkno) {
+        return Some(found);
+    }
+    let anchor = |dinode: &Dinode| Anchor { block_size, dinode: dinode.clone() };
+    let anchors = remains.system.iter().map(anchor).collect();
+    let cluster_size = remains.cluster_size()?;
+    let others = survey.volumes.iter().filter(|it| it.generation != remains.generation);
+    let others: Vec<_> = others.flat_map(|it| &it.superblocks).map(|it| it.2.s_uuid).collect();
+    let (usual, system_dir) = usual_root(block_size, cluster_size);
+    let root = remains.lost_root(usual);
+    let system_dir = root.map_or(system_dir, |root| Blkno(root.0.saturating_add(1)));
+    let uuid = survey.uuid(block_size, &others);
+    let journals = survey.journals_of(uuid);
+    let made = survey::made_with(survey, remains, device, (system_dir, journals));
+    let evidence = Evidence {
+        cluster_size,
+        clusters: remains.clusters(cluster_size, device.size_bytes()),
+        slots: remains.slots().max(made.as_ref().map_or(0, |made| made.slots)),
+        quotas: made.map(|made| made.quotas).unwrap_or_default(),
+        uuid,
+        has_checks: remains.has_checks(),
+        root,
+        time: remains.changed.map_or(0, |(first, _)| first),
+        inodes: remains.counts.inodes,
+    };
+    Surroundings::new(device, (block_size, remains.generation), anchors, Some(evidence))?.mended()
 }
 
 /// The size of a cluster that all allocators among the first blocks of a volume agree on.
@@ -142,6 +195,28 @@ fn anchor(sector: &[u8], offset: u64) -> Option<Anchor> {
     Some(Anchor { block_size, dinode })
 }
 
+/// What a survey of the whole device shows of a volume.
+#[derive(Clone)]
+struct Evidence {
+    cluster_size: ClusterSize,
+    clusters: u32,
+    slots: u16,
+    quotas: Vec<QuotaKind>,
+    uuid: Option<[u8; 16]>,
+    has_checks: bool,
+    /// The root, if its inode is gone and directories still name it.
+    root: Option<Blkno>,
+    time: u64,
+    inodes: u64,
+}
+
+/// Where mkfs puts the root and the system directory.
+fn usual_root(block_size: BlockSize, cluster_size: ClusterSize) -> (Blkno, Blkno) {
+    let geometry = Geometry::new(block_size, cluster_size, u32::MAX);
+    let group = geometry.first_group.0 + u64::from(geometry.blocks_per_cluster());
+    (Blkno(group + 1), Blkno(group + 2))
+}
+
 /// What the system inodes of a volume show.
 struct Surroundings {
     /// Block 2.
@@ -163,6 +238,7 @@ struct Surroundings {
     uuid: Option<[u8; 16]>,
     /// When the system directory was made, in seconds since 1970.
     time: u64,
+    evidence: Option<Evidence>,
 }
 
 impl Surroundings {
@@ -170,18 +246,25 @@ impl Surroundings {
         device: &Arc<dyn Device>,
         (block_size, generation): (BlockSize, u32),
         anchors: Vec<Anchor>,
+        evidence: Option<Evidence>,
     ) -> Option<Self> {
         let mut block = vec![0; block_size.size()];
-        device.read_at(&mut block, SUPERBLOCK_BLKNO.offset_bytes(block_size)?).ok()?;
+        let read = device.read_at(&mut block, SUPERBLOCK_BLKNO.offset_bytes(block_size)?);
+        read.ok().or(evidence.as_ref().map(|_| ()))?;
         let stated = SuperBlock::of_block(&block).ok()?;
         // The stated size is believed if nothing contradicts it.
         let cluster_size = common(anchors.iter().filter_map(Anchor::cluster_size));
+        let cluster_size = cluster_size.or(evidence.as_ref().map(|it| it.cluster_size));
         let cluster_size = cluster_size.or_else(|| stated.cluster_size())?;
         if cluster_size.bits() < block_size.bits() {
             return None;
         }
         let mut features = Incompat::empty();
-        features.set(Incompat::META_ECC, has_checks(device, block_size, &anchors));
+        let has_checks = match &evidence {
+            Some(evidence) => evidence.has_checks,
+            None => has_checks(device, block_size, &anchors),
+        };
+        features.set(Incompat::META_ECC, has_checks);
         let clusters = device.size_bytes() >> cluster_size.bits();
         let clusters = u32::try_from(clusters).unwrap_or(u32::MAX);
         let empty = SuperBlock::of_block(&vec![0; block.len()]).ok()?;
@@ -216,7 +299,8 @@ impl Surroundings {
             all.next().filter(|_| all.next().is_none())
         };
         let (root, system_dir) = (top(false).map(|it| it.blkno), top(true));
-        let time = system_dir.map_or(0, |it| it.dinode.i_ctime);
+        let time = evidence.as_ref().map_or(0, |it| it.time);
+        let time = system_dir.map_or(time, |it| it.dinode.i_ctime);
         let has_inline = are_inline(anchors.iter().map(|it| &it.dinode));
         let has_no_checks = have_no_checks(&anchors);
         let system_dir = system_dir.map(|it| it.blkno);
@@ -240,10 +324,12 @@ impl Surroundings {
             quotas: Vec::new(),
             uuid: None,
             time,
+            evidence: evidence.clone(),
         };
         let mut named = (0..MAX_SLOTS).rev();
         let last = named.find(|slot| found.names(SystemFile::Journal(*slot)));
         let slots = last.map_or(slots, |last| (last + 1).max(slots));
+        let slots = evidence.as_ref().map_or(slots, |it| it.slots.max(slots));
         // The first group points to the bitmap, too: the directory may have lost its name.
         let group = found.first_group().map(|group| group.bg_parent_dinode);
         let bitmaps = [found.entry(SystemFile::GlobalBitmap), group].into_iter().flatten();
@@ -253,9 +339,11 @@ impl Surroundings {
         let bitmap = bitmap.next().map(|it| (it.dinode.i_blkno, it.dinode.i_clusters));
         let uuids = anchors.iter().filter_map(|it| found.uuid_of_journal(it));
         let uuid = common(uuids.filter(|uuid| *uuid != [0; 16]));
+        let uuid = uuid.or(evidence.as_ref().and_then(|it| it.uuid));
         let quotas = anchors.iter().filter_map(|it| found.quota_of(it)).collect();
         let found = Self { bitmap, slots, uuid, quotas, ..found };
-        (found.root.is_some() || found.system_dir.is_some()).then_some(found)
+        let is_known = found.root.is_some() || found.system_dir.is_some() || evidence.is_some();
+        is_known.then_some(found)
     }
 
     fn geometry(&self) -> Geometry {
@@ -301,7 +389,8 @@ impl Surroundings {
     }
 
     fn clusters(&self) -> Option<u32> {
-        self.bitmap.map(|(_, clusters)| clusters)
+        let by_survey = self.evidence.as_ref().map(|it| it.clusters);
+        self.bitmap.map(|(_, clusters)| clusters).or(by_survey)
     }
 
     /// The dinode and the superblock as they stand.
@@ -411,7 +500,18 @@ impl Surroundings {
         let root = root.or_else(|| possible(Blkno(self.system_dir?.0.checked_sub(1)?), None));
         let system = self.system_dir.or_else(|| possible(stated.s_system_dir_blkno, self.root));
         let system = system.or_else(|| possible(Blkno(self.root?.0.checked_add(1)?), None));
-        root.zip(system)
+        root.zip(system).or_else(|| self.evidence.as_ref().and_then(|it| self.made_tops(it)))
+    }
+
+    /// Root and system directory where both are gone: the root where directories name it, else
+    /// where mkfs puts it, after the descriptor of the second group.
+    fn made_tops(&self, evidence: &Evidence) -> Option<(Blkno, Blkno)> {
+        let geometry = self.geometry();
+        let (root, _) = usual_root(geometry.block_size, geometry.cluster_size);
+        let root = evidence.root.unwrap_or(root);
+        let system = Blkno(root.0.checked_add(1)?);
+        let is_valid = geometry.is_valid_block(root) && geometry.is_valid_block(system);
+        is_valid.then_some((root, system))
     }
 
     /// Corrects the features. Returns whether some had to be assumed.
@@ -516,12 +616,15 @@ impl Surroundings {
     /// Makes a new superblock from what the volume shows.
     fn made(&self) -> Option<(Dinode, SuperBlock, Mended)> {
         let geometry = self.geometry();
-        let (bitmap, clusters) = self.bitmap?;
-        let has_group = self.first_group().is_some_and(|group| group.bg_parent_dinode == bitmap);
+        let clusters = self.clusters()?;
+        let bitmap = self.bitmap.map(|(blkno, _)| blkno);
+        let has_group =
+            self.first_group().is_some_and(|group| Some(group.bg_parent_dinode) == bitmap);
         // Nothing else shows that this is such a volume, so two of three pieces of evidence are
         // needed.
         let evidence = [self.root.is_some(), has_group, self.uuid.is_some()];
-        if evidence.iter().filter(|is| **is).count() < 2 || self.slots == 0 {
+        let is_enough = evidence.iter().filter(|is| **is).count() >= 2 && bitmap.is_some();
+        if !(is_enough || self.evidence.is_some()) || self.slots == 0 {
             return None;
         }
         let empty = SuperBlock::of_block(&vec![0; self.block.len()]).ok()?;
@@ -559,8 +662,12 @@ impl Surroundings {
         superblock.set_features(self.features());
         let local = if superblock.has(Incompat::LOCAL_MOUNT) { ", for one node" } else { "" };
         let whose = if self.uuid.is_some() { "of its journals" } else { "that is new" };
+        let source = match &self.evidence {
+            Some(Evidence { inodes, .. }) => format!("what is on the device, {inodes} inodes"),
+            None => "the system files".to_owned(),
+        };
         let text = format!(
-            "it is made from the system files: blocks of {} bytes, {clusters} clusters of {} \
+            "it is made from {source}: blocks of {} bytes, {clusters} clusters of {} \
              bytes, slots: {}{local}, UUID {} {whose}",
             geometry.block_size.bytes(),
             geometry.cluster_size.bytes(),
@@ -600,7 +707,9 @@ impl Surroundings {
         incompat.set(Incompat::LOCAL_MOUNT, self.is_for_one_node());
         let mut ro_compat = RoCompat::UNWRITTEN;
         for kind in [QuotaKind::User, QuotaKind::Group] {
-            let is_there = self.names(SystemFile::Quota(kind)) || self.quotas.contains(&kind);
+            let made = self.evidence.as_ref().is_some_and(|it| it.quotas.contains(&kind));
+            let is_named = self.names(SystemFile::Quota(kind));
+            let is_there = is_named || made || self.quotas.contains(&kind);
             ro_compat.set(RoCompat::of_quota(kind), is_there);
         }
         Features { compat, incompat, ro_compat }

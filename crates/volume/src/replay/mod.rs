@@ -149,7 +149,20 @@ impl Volume {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Replay, ReplayError> {
         let wrong = |source| ReplayError::Journal { slot, source };
-        let journal = self.journal(slot).map_err(wrong)?;
+        self.replay_journal(self.journal(slot).map_err(wrong)?, interrupted)
+    }
+
+    /// As [`Volume::replay_unless`], for a journal that was found without the system directory.
+    ///
+    /// # Errors
+    /// As [`Volume::replay`].
+    pub fn replay_journal(
+        &self,
+        journal: Journal,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Replay, ReplayError> {
+        let slot = journal.slot;
+        let wrong = |source| ReplayError::Journal { slot, source };
         let unknown = journal.superblock.incompat() - KNOWN_FEATURES;
         if !unknown.is_empty() {
             return Err(ReplayError::UnknownFeatures { slot, features: unknown.bits() });

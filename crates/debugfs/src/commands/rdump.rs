@@ -1,21 +1,14 @@
 //! `rdump`: copies a tree out of the volume, into a folder or a tar archive.
 
-mod archive;
-mod attributes;
-mod folder;
-
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ocfs2_extract::{Archive, Copied, Folder, Target, is_name, local_path};
 use ocfs2_format::Blkno;
-use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::Inode;
 
-use self::archive::Archive;
-use self::folder::Folder;
 use super::files::inode_of;
-use super::local::local_path;
 use crate::error::{Explain, Failure, Problem};
 use crate::screen::Screen;
 use crate::shell::Shell;
@@ -23,47 +16,6 @@ use crate::volume::{Entry, Fs, Visited};
 
 /// The most files with further names that are remembered, each with its path.
 const MOST_LINKS: usize = 1 << 18;
-
-/// Where a tree is copied to. Paths begin with the name of what is copied; that of the root of a
-/// volume is empty.
-trait Target {
-    /// The path as messages have it.
-    fn shown(&self, path: &Path) -> String;
-
-    /// Shows the path of something that is about to be copied.
-    fn announce(&self, path: &Path, out: &mut Screen) -> Result<(), Failure> {
-        Ok(writeln!(out, "{}", self.shown(path))?)
-    }
-
-    /// Begins a directory.
-    fn directory(&mut self, it: &Copied<'_>, out: &mut Screen) -> Result<(), Failure>;
-
-    /// Ends a directory, after everything in it.
-    fn filled(&mut self, it: &Copied<'_>, out: &mut Screen) -> Result<(), Failure>;
-
-    /// Makes a file with its contents.
-    fn regular(&mut self, it: &Copied<'_>, out: &mut Screen) -> Result<(), Failure>;
-
-    /// Makes a symbolic link.
-    fn symlink(&mut self, it: &Copied<'_>, to: &[u8], out: &mut Screen) -> Result<(), Failure>;
-
-    /// Makes a device, a FIFO or a socket.
-    fn special(&mut self, it: &Copied<'_>, kind: FileKind, out: &mut Screen)
-    -> Result<(), Failure>;
-
-    /// Makes another name of something that was copied as `first`.
-    fn link(&mut self, it: &Copied<'_>, first: &Path, out: &mut Screen) -> Result<(), Failure>;
-
-    /// Ends the copy: writes what comes last, and reports what was left out.
-    fn end(&mut self, out: &mut Screen) -> Result<(), Failure>;
-}
-
-/// Something to be copied.
-struct Copied<'a> {
-    fs: &'a Fs,
-    inode: &'a Inode,
-    path: &'a Path,
-}
 
 /// `rdump`
 pub(super) fn rdump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
@@ -93,7 +45,7 @@ pub(super) fn rdump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
         forgotten: 0,
     };
     if is_archive {
-        let mut archive = Archive::new(target, out)?;
+        let mut archive = Archive::new(target, out.is_json())?;
         copying.all(&inode, path, &mut archive, out)?;
     } else {
         let mut folder = Folder::new(local_path(target))?;
@@ -101,12 +53,6 @@ pub(super) fn rdump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
         copying.all(&inode, path, &mut folder, out)?;
     }
     if copying.has_failed { Err(Failure::Said) } else { Ok(()) }
-}
-
-/// Whether a name is that of a single file, so that a hostile one does not point out of the folder.
-fn is_name(name: &[u8]) -> bool {
-    let is_dots = name == b"." || name == b"..";
-    !is_dots && !name.is_empty() && !name.contains(&b'/') && !name.contains(&0)
 }
 
 /// A directory that is being copied.
@@ -148,9 +94,8 @@ impl Copying<'_> {
         while let Some(level) = levels.last_mut() {
             let Some(entry) = level.entries.pop() else {
                 if let Some(Level { inode, path, .. }) = levels.pop() {
-                    let done =
-                        target.filled(&Copied { fs: self.fs, inode: &inode, path: &path }, out);
-                    self.passed_over(done, out)?;
+                    let done = target.filled(&copied(self.fs, &inode, &path), out);
+                    self.passed_over(done.map_err(Failure::from), out)?;
                 }
                 continue;
             };
@@ -168,8 +113,13 @@ impl Copying<'_> {
                 Err(err) => self.passed_over(Err(err), out)?,
             }
         }
-        let ended = target.end(out);
-        self.passed_over(ended, out)?;
+        match target.end(out) {
+            Ok(notes) => notes.iter().for_each(|note| out.say(&format!("rdump: {note}"))),
+            Err(err) => self.passed_over(Err(err.into()), out)?,
+        }
+        if let Some(text) = target.refused() {
+            self.passed_over(Err(Failure::Failed(text)), out)?;
+        }
         if self.forgotten > 0 {
             let text = format!("further names of {} files became their own files", self.forgotten);
             self.passed_over(Err(Failure::Failed(text)), out)?;
@@ -202,11 +152,13 @@ impl Copying<'_> {
         out: &mut Screen,
     ) -> Result<Option<Level>, Failure> {
         if self.is_verbose && !path.as_os_str().is_empty() {
-            target.announce(path, out)?;
+            match target.is_output() {
+                true => out.say(&target.shown(path)),
+                false => writeln!(out, "{}", target.shown(path))?,
+            }
         }
-        let it = Copied { fs: self.fs, inode, path };
-        let kind = inode.kind();
-        if kind == Some(FileKind::Directory) {
+        let it = copied(self.fs, inode, path);
+        if inode.is_dir() {
             if !self.visited.first(inode.blkno) {
                 let text = format!("directory {} was copied before", inode.blkno);
                 return Err(Failure::Failed(text));
@@ -221,22 +173,10 @@ impl Copying<'_> {
             if first.left == 0 {
                 self.links.remove(&inode.blkno);
             }
-            return linked.map(|()| None);
+            linked?;
+            return Ok(None);
         }
-        match kind {
-            Some(FileKind::Regular) => target.regular(&it, out)?,
-            Some(FileKind::Symlink) => {
-                let to = self.fs.link_target(inode);
-                let to = to.explain(|| format!("while reading inode {}", inode.blkno))?;
-                target.symlink(&it, &to, out)?;
-            }
-            Some(kind) => target.special(&it, kind, out)?,
-            None => {
-                let (blkno, mode) = (inode.blkno, inode.dinode.i_mode);
-                let text = format!("inode {blkno} is of no known kind: mode {mode:o}");
-                return Err(Failure::Failed(text));
-            }
-        }
+        target.file(&it, out)?;
         let left = self.fs.volume.links_count(inode).saturating_sub(1);
         if left > 0 && self.links.len() >= MOST_LINKS {
             self.forgotten += 1;
@@ -258,4 +198,8 @@ impl Copying<'_> {
         entries.reverse();
         Ok(entries)
     }
+}
+
+fn copied<'a>(fs: &'a Fs, inode: &'a Inode, path: &'a Path) -> Copied<'a> {
+    Copied { volume: &fs.volume, interrupt: fs.interrupt(), inode, path }
 }

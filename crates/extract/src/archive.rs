@@ -13,11 +13,9 @@ use ocfs2_volume::Timestamp;
 use ocfs2_volume::file::FileReader;
 use tar::{EntryType, Header};
 
-use super::attributes::{acl_text, each_attribute};
-use super::{Copied, Target};
-use crate::commands::local::{each_piece, local_path};
-use crate::error::{Explain, Failure, of_file};
-use crate::screen::Screen;
+use crate::attributes::{acl_text, each_attribute};
+use crate::local::{each_piece, local_path};
+use crate::{Copied, CopyError, Output, Target};
 
 /// Bytes per block of an archive.
 const BLOCK: u64 = 512;
@@ -29,7 +27,8 @@ const MOST_PIECES: usize = 1 << 20;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// An archive that is being written.
-pub(super) struct Archive {
+#[derive(Debug)]
+pub struct Archive {
     /// `None` for standard output.
     file: Option<(BufWriter<File>, PathBuf)>,
     /// Sockets that were left out.
@@ -86,33 +85,38 @@ fn time_text(time: Timestamp) -> String {
 }
 
 impl Archive {
-    /// Writes to a new file, or to standard output for `-`.
-    pub(super) fn new(target: &[u8], out: &Screen) -> Result<Self, Failure> {
+    /// Writes to a new file, or to standard output for `-`, which must not have JSON as well.
+    ///
+    /// # Errors
+    /// The file exists or cannot be made, or standard output cannot have an archive.
+    pub fn new(target: &[u8], is_json: bool) -> Result<Self, CopyError> {
         if target != b"-" {
             let path = local_path(target);
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let file = BufWriter::new(file.map_err(|err| of_file(&err, path))?);
+            let file = BufWriter::new(file.map_err(|err| CopyError::of_file(&err, path))?);
             return Ok(Self { file: Some((file, path.to_owned())), sockets: 0 });
         }
-        if out.is_json() {
+        if is_json {
             let why = "An archive and JSON cannot both be on standard output";
-            return Err(Failure::Failed(why.to_owned()));
+            return Err(CopyError::Failed(why.to_owned()));
         }
         if ocfs2_cli::is_terminal() {
             let why = "An archive is nothing for a terminal: name a file, or use a pipe";
-            return Err(Failure::Failed(why.to_owned()));
+            return Err(CopyError::Failed(why.to_owned()));
         }
         Ok(Self { file: None, sockets: 0 })
     }
 
-    fn write(&mut self, bytes: &[u8], out: &mut Screen) -> Result<(), Failure> {
+    fn write(&mut self, bytes: &[u8], out: &mut dyn Output) -> Result<(), CopyError> {
         match &mut self.file {
-            Some((file, path)) => file.write_all(bytes).map_err(|err| of_file(&err, path)),
+            Some((file, path)) => {
+                file.write_all(bytes).map_err(|err| CopyError::of_file(&err, path))
+            }
             None => Ok(out.raw(bytes)?),
         }
     }
 
-    fn zeros(&mut self, mut count: u64, out: &mut Screen) -> Result<(), Failure> {
+    fn zeros(&mut self, mut count: u64, out: &mut dyn Output) -> Result<(), CopyError> {
         while count > 0 {
             let len = count.min(ZEROS.len() as u64);
             self.write(ZEROS.get(..len as usize).unwrap_or_default(), out)?;
@@ -122,7 +126,7 @@ impl Archive {
     }
 
     /// Writes bytes, padded to whole blocks.
-    fn padded(&mut self, bytes: &[u8], out: &mut Screen) -> Result<(), Failure> {
+    fn padded(&mut self, bytes: &[u8], out: &mut dyn Output) -> Result<(), CopyError> {
         self.write(bytes, out)?;
         let len = bytes.len() as u64;
         self.zeros(len.next_multiple_of(BLOCK) - len, out)
@@ -133,8 +137,8 @@ impl Archive {
         &mut self,
         it: &Copied<'_>,
         member: Member<'_>,
-        out: &mut Screen,
-    ) -> Result<Result<(), Failure>, Failure> {
+        out: &mut dyn Output,
+    ) -> Result<Result<(), CopyError>, CopyError> {
         let Member { kind, path, link, size, mut records } = member;
         let dinode = &it.inode.dinode;
         let mut header = Header::new_ustar();
@@ -176,12 +180,12 @@ impl Archive {
             let (major, minor) = dinode.rdev();
             // Both have room for what the kernel can have.
             let set = header.set_device_major(major).and(header.set_device_minor(minor));
-            set.map_err(|err| Failure::Failed(err.to_string()))?;
+            set.map_err(|err| CopyError::Failed(err.to_string()))?;
         }
         // Other names have the attributes of the first one.
         let known = match kind {
             EntryType::Link => Ok(None),
-            _ => each_attribute(it.fs, it.inode, |name, value| {
+            _ => each_attribute(it, |name, value| {
                 records.add(&key_of(name), value);
                 let list = match name {
                     b"system.posix_acl_access" => b"SCHILY.acl.access",
@@ -208,7 +212,7 @@ impl Archive {
         self.write(header.as_bytes(), out)?;
         let cut = records.is_cut.then(|| {
             let text = format!("inode {}: its attributes are too large", it.inode.blkno);
-            Failure::Failed(text)
+            CopyError::Failed(text)
         });
         Ok(known.or(cut).map_or(Ok(()), Err))
     }
@@ -220,8 +224,8 @@ impl Archive {
         it: &Copied<'_>,
         reader: &FileReader<'_>,
         pieces: Option<&[Range<u64>]>,
-        out: &mut Screen,
-    ) -> Result<(), Failure> {
+        out: &mut dyn Output,
+    ) -> Result<(), CopyError> {
         let whole = 0..reader.size();
         let pieces = pieces.unwrap_or(std::slice::from_ref(&whole));
         let total: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
@@ -229,7 +233,7 @@ impl Archive {
         let mut piece = pieces.next();
         // Bytes of the archive before `piece`, and bytes that were written.
         let (mut before, mut done) = (0, 0);
-        let read = each_piece(it.fs, it.inode, reader, |at, bytes| {
+        let read = each_piece(it, reader, |at, bytes| {
             let mut at = at;
             let mut bytes = bytes;
             while let Some(current) = piece.filter(|_| !bytes.is_empty()) {
@@ -255,7 +259,7 @@ impl Archive {
             }
             Ok(())
         });
-        if let Err(err @ (Failure::Interrupted(_) | Failure::Output(_))) = read {
+        if let Err(err @ (CopyError::Interrupted(_) | CopyError::Output(_))) = read {
             return Err(err);
         }
         self.zeros(total - done, out)?;
@@ -276,15 +280,18 @@ fn put(field: &mut [u8], name: &[u8]) -> bool {
 
 /// The pieces of a file that are stored, in ascending order; `None` if it is to be written with
 /// zeros for its holes.
-fn pieces_of(it: &Copied<'_>, reader: &FileReader<'_>) -> Result<Option<Vec<Range<u64>>>, Failure> {
-    let context = || format!("while reading inode {}", it.inode.blkno);
-    let (mut pieces, mut at, mut stored) = (Vec::<Range<u64>>::new(), 0, 0);
-    while let Some(range) = reader.next_data(at).explain(context)? {
-        it.fs.check()?;
-        if pieces.len() == MOST_PIECES || range.end <= at {
+fn pieces_of(
+    it: &Copied<'_>,
+    reader: &FileReader<'_>,
+) -> Result<Option<Vec<Range<u64>>>, CopyError> {
+    let (mut pieces, mut stored) = (Vec::<Range<u64>>::new(), 0);
+    // What is wrong is found again where the contents are read.
+    for range in reader.stored().filter_map(Result::ok).map(|stored| stored.range) {
+        it.interrupt.check()?;
+        if pieces.len() == MOST_PIECES {
             return Ok(None);
         }
-        (at, stored) = (range.end, stored + (range.end - range.start));
+        stored += range.end - range.start;
         match pieces.last_mut().filter(|last| last.end == range.start) {
             Some(last) => last.end = range.end,
             None => pieces.push(range),
@@ -328,16 +335,11 @@ impl Target for Archive {
         ocfs2_cli::shown(path)
     }
 
-    fn announce(&self, path: &Path, out: &mut Screen) -> Result<(), Failure> {
-        match self.file {
-            Some(_) => writeln!(out, "{}", self.shown(path))?,
-            // Standard output has the archive.
-            None => out.say(&self.shown(path)),
-        }
-        Ok(())
+    fn is_output(&self) -> bool {
+        self.file.is_none()
     }
 
-    fn directory(&mut self, it: &Copied<'_>, out: &mut Screen) -> Result<(), Failure> {
+    fn directory(&mut self, it: &Copied<'_>, out: &mut dyn Output) -> Result<(), CopyError> {
         let mut member = Member::new(EntryType::Directory, it.path, b"");
         if member.path.is_empty() {
             member.path.push(b'.');
@@ -346,18 +348,13 @@ impl Target for Archive {
         self.head(it, member, out)?
     }
 
-    fn filled(&mut self, _: &Copied<'_>, _: &mut Screen) -> Result<(), Failure> {
+    fn filled(&mut self, _: &Copied<'_>, _: &mut dyn Output) -> Result<(), CopyError> {
         Ok(())
     }
 
-    fn regular(&mut self, it: &Copied<'_>, out: &mut Screen) -> Result<(), Failure> {
-        let reader = it.fs.volume.file(it.inode);
-        let reader = reader.explain(|| format!("while reading inode {}", it.inode.blkno))?;
-        // What is wrong is found again where the contents are read.
-        let pieces = match pieces_of(it, &reader) {
-            Err(Failure::Failed(_)) => None,
-            pieces => pieces?,
-        };
+    fn regular(&mut self, it: &Copied<'_>, out: &mut dyn Output) -> Result<(), CopyError> {
+        let reader = it.volume.file(it.inode).map_err(|err| it.failed(&err))?;
+        let pieces = pieces_of(it, &reader)?;
         let mut member = Member::new(EntryType::Regular, it.path, b"");
         let Some(pieces) = pieces else {
             member.size = reader.size();
@@ -381,7 +378,12 @@ impl Target for Archive {
         self.contents(it, &reader, Some(&pieces), out).and(attributes)
     }
 
-    fn symlink(&mut self, it: &Copied<'_>, to: &[u8], out: &mut Screen) -> Result<(), Failure> {
+    fn symlink(
+        &mut self,
+        it: &Copied<'_>,
+        to: &[u8],
+        out: &mut dyn Output,
+    ) -> Result<(), CopyError> {
         self.head(it, Member::new(EntryType::Symlink, it.path, to), out)?
     }
 
@@ -389,8 +391,8 @@ impl Target for Archive {
         &mut self,
         it: &Copied<'_>,
         kind: FileKind,
-        out: &mut Screen,
-    ) -> Result<(), Failure> {
+        out: &mut dyn Output,
+    ) -> Result<(), CopyError> {
         let kind = match kind {
             FileKind::CharDevice => EntryType::Char,
             FileKind::BlockDevice => EntryType::Block,
@@ -403,7 +405,12 @@ impl Target for Archive {
         self.head(it, Member::new(kind, it.path, b""), out)?
     }
 
-    fn link(&mut self, it: &Copied<'_>, first: &Path, out: &mut Screen) -> Result<(), Failure> {
+    fn link(
+        &mut self,
+        it: &Copied<'_>,
+        first: &Path,
+        out: &mut dyn Output,
+    ) -> Result<(), CopyError> {
         // A socket, which was left out with all its names.
         if it.inode.kind() == Some(FileKind::Socket) {
             return Ok(());
@@ -412,17 +419,15 @@ impl Target for Archive {
         self.head(it, Member::new(EntryType::Link, it.path, first), out)?
     }
 
-    fn end(&mut self, out: &mut Screen) -> Result<(), Failure> {
+    fn end(&mut self, out: &mut dyn Output) -> Result<Vec<String>, CopyError> {
         // They say that it ends here, and was not cut off.
         self.zeros(2 * BLOCK, out)?;
         if let Some((file, path)) = &mut self.file {
-            file.flush().map_err(|err| of_file(&err, path))?;
+            file.flush().map_err(|err| CopyError::of_file(&err, path))?;
         }
-        if self.sockets > 0 {
-            let count = self.sockets;
-            out.say(&format!("rdump: {count} sockets were left out: archives have none"));
-        }
-        Ok(())
+        let count = self.sockets;
+        let note = format!("{count} sockets were left out: archives have none");
+        Ok(if count > 0 { vec![note] } else { Vec::new() })
     }
 }
 

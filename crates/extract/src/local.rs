@@ -5,65 +5,83 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::file::FileReader;
 use ocfs2_volume::{Inode, Timestamp};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
-use crate::error::{Explain, Failure, of_file};
-use crate::volume::Fs;
+use crate::{Copied, CopyError};
 
 /// Bytes copied at a time.
 const PIECE: u64 = 1 << 20;
 
 /// The path of this machine that a word names.
-pub(super) fn local_path(word: &[u8]) -> &Path {
+pub fn local_path(word: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(word))
 }
 
-/// Reads the contents of a file piece by piece, without its holes.
-pub(super) fn each_piece(
-    fs: &Fs,
-    inode: &Inode,
+/// Reads the contents of a file piece by piece, without its holes and what cannot be read.
+///
+/// # Errors
+/// The first part that cannot be read, after everything else; the first error of `each`.
+pub fn each_piece(
+    it: &Copied<'_>,
     reader: &FileReader<'_>,
-    mut each: impl FnMut(u64, &[u8]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let context = || format!("while reading inode {}", inode.blkno);
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), CopyError>,
+) -> Result<(), CopyError> {
+    let block = u64::from(it.volume.block_size().bytes());
     let mut buf = vec![0; PIECE as usize];
-    let mut at = 0;
-    while let Some(range) = reader.next_data(at).explain(context)? {
-        at = range.start;
-        while at < range.end {
-            fs.check()?;
-            let len = (range.end - at).min(PIECE) as usize;
-            let Some(piece) = buf.get_mut(..len) else { break };
-            let len = reader.read_at(piece, at).explain(context)?;
-            let Some(piece) = piece.get(..len).filter(|piece| !piece.is_empty()) else { break };
-            each(at, piece)?;
-            at += len as u64;
+    let mut first = None;
+    for stored in reader.stored() {
+        it.interrupt.check()?;
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(err) => {
+                first.get_or_insert_with(|| it.failed(&err));
+                continue;
+            }
+        };
+        let mut at = stored.range.start;
+        // What cannot be read in one piece is read block by block, up to here.
+        let mut slow_until = at;
+        while at < stored.range.end {
+            it.interrupt.check()?;
+            let most = if at < slow_until { block } else { PIECE };
+            let len = (stored.range.end - at).min(most);
+            let Some(piece) = buf.get_mut(..len as usize) else { break };
+            match reader.read_stored(&stored, piece, at) {
+                Ok(()) => each(at, piece)?,
+                Err(_) if len > block => {
+                    slow_until = at + len;
+                    continue;
+                }
+                Err(err) => {
+                    first.get_or_insert_with(|| it.failed(&err));
+                }
+            }
+            at += len;
         }
-        at = range.end;
     }
-    Ok(())
+    first.map_or(Ok(()), Err)
 }
 
-/// Writes the contents of a file; holes stay holes.
-pub(super) fn write_contents(
-    fs: &Fs,
-    inode: &Inode,
-    mut file: &File,
-    path: &Path,
-) -> Result<(), Failure> {
-    let reader = fs.volume.file(inode);
-    let reader = reader.explain(|| format!("while reading inode {}", inode.blkno))?;
-    each_piece(fs, inode, &reader, |at, piece| {
+/// Writes the contents of a file; holes stay holes, and so does what cannot be read.
+///
+/// # Errors
+/// [`CopyError`]; what can be read was written.
+pub fn write_contents(it: &Copied<'_>, mut file: &File, path: &Path) -> Result<(), CopyError> {
+    let reader = it.volume.file(it.inode).map_err(|err| it.failed(&err))?;
+    let read = each_piece(it, &reader, |at, piece| {
         let written = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(piece));
-        written.map_err(|err| of_file(&err, path))
-    })?;
-    file.set_len(inode.size()).map_err(|err| of_file(&err, path))
+        written.map_err(|err| CopyError::of_file(&err, path))
+    });
+    let sized = file.set_len(it.inode.size());
+    read.and(sized.map_err(|err| CopyError::of_file(&err, path)))
 }
 
 /// A file of this machine. What is not open is not followed if it is a link.
-pub(super) enum Place<'a> {
+#[derive(Debug)]
+pub enum Place<'a> {
     /// An open file.
     Open(&'a File),
     /// For what is not opened: a link, a device, a directory.
@@ -72,7 +90,10 @@ pub(super) enum Place<'a> {
 
 impl Place<'_> {
     /// Sets an extended attribute.
-    pub(super) fn set_attribute(&self, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn set_attribute(&self, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
         match self {
             Self::Open(file) => rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()),
             Self::Path(path) => rustix::fs::lsetxattr(*path, name, value, XattrFlags::empty()),
@@ -81,7 +102,7 @@ impl Place<'_> {
 }
 
 /// Gives a file the owner of the inode; returns whether that is allowed.
-pub(super) fn set_owner(inode: &Inode, place: &Place<'_>) -> bool {
+pub fn set_owner(inode: &Inode, place: &Place<'_>) -> bool {
     let dinode = &inode.dinode;
     let owner = Some(Uid::from_raw(dinode.i_uid));
     let group = Some(Gid::from_raw(dinode.i_gid));
@@ -97,23 +118,25 @@ pub(super) fn set_owner(inode: &Inode, place: &Place<'_>) -> bool {
 /// Gives a file the mode of the inode: after the owner, whose change takes bits away. Without the
 /// owner the set-user-ID and set-group-ID bits are left out, which would lend the rights of
 /// somebody else.
-pub(super) fn set_mode(
-    inode: &Inode,
-    place: &Place<'_>,
-    has_owner: bool,
-) -> rustix::io::Result<()> {
+///
+/// # Errors
+/// Those of the system.
+pub fn set_mode(inode: &Inode, place: &Place<'_>, has_owner: bool) -> rustix::io::Result<()> {
     let kept = if has_owner { 0o7777 } else { 0o1777 };
     let mode = Mode::from_raw_mode(u32::from(inode.dinode.i_mode & kept));
     match place {
         Place::Open(file) => rustix::fs::fchmod(file, mode),
         // A link has no mode.
-        Place::Path(_) if Fs::is_link(inode) => Ok(()),
+        Place::Path(_) if inode.kind() == Some(FileKind::Symlink) => Ok(()),
         Place::Path(path) => rustix::fs::chmod(*path, mode),
     }
 }
 
 /// Gives a file the times of the inode.
-pub(super) fn set_times(inode: &Inode, place: &Place<'_>) -> rustix::io::Result<()> {
+///
+/// # Errors
+/// Those of the system.
+pub fn set_times(inode: &Inode, place: &Place<'_>) -> rustix::io::Result<()> {
     let times = Timestamps {
         last_access: timespec(inode.atime()),
         last_modification: timespec(inode.mtime()),

@@ -10,14 +10,13 @@ use ocfs2_format::dinode::FileKind;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::io::Errno;
 
-use super::attributes::each_attribute;
-use super::{Copied, Target};
-use crate::commands::local::{Place, local_path, set_mode, set_owner, set_times, write_contents};
-use crate::error::{Failure, of_file, plain};
-use crate::screen::Screen;
+use crate::attributes::each_attribute;
+use crate::local::{Place, local_path, set_mode, set_owner, set_times, write_contents};
+use crate::{Copied, CopyError, Output, Target};
 
 /// A folder of this machine.
-pub(super) struct Folder {
+#[derive(Debug)]
+pub struct Folder {
     base: PathBuf,
     /// Files whose owner could not be set.
     without_owner: u64,
@@ -31,10 +30,13 @@ pub(super) struct Folder {
 
 impl Folder {
     /// An existing folder.
-    pub(super) fn new(base: &Path) -> Result<Self, Failure> {
-        let metadata = base.metadata().map_err(|err| of_file(&err, base))?;
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn new(base: &Path) -> Result<Self, CopyError> {
+        let metadata = base.metadata().map_err(|err| CopyError::of_file(&err, base))?;
         if !metadata.is_dir() {
-            return Err(of_file(&io::ErrorKind::NotADirectory.into(), base));
+            return Err(CopyError::of_file(&io::ErrorKind::NotADirectory.into(), base));
         }
         let base = base.to_owned();
         Ok(Self { base, without_owner: 0, devices: 0, attributes: 0, refused: None })
@@ -46,16 +48,16 @@ impl Folder {
     }
 
     /// Gives what was made the rest: owner, mode, attributes, times.
-    fn restore(&mut self, it: &Copied<'_>, place: &Place<'_>) -> Result<(), Failure> {
+    fn restore(&mut self, it: &Copied<'_>, place: &Place<'_>) -> Result<(), CopyError> {
         let path = self.place(it.path);
-        let failed = |err: Errno| of_file(&err.into(), &path);
+        let failed = |err: Errno| CopyError::of_file(&err.into(), &path);
         let has_owner = set_owner(it.inode, place);
         if !has_owner {
             self.without_owner += 1;
         }
         // After the owner, whose change removes security.capability; before the mode, which can
         // forbid the owner to set them, and which has the mask of an access control list.
-        let unread = each_attribute(it.fs, it.inode, |name, value| {
+        let unread = each_attribute(it, |name, value| {
             // They would lend the rights of somebody else.
             if !has_owner && name.starts_with(b"security.") {
                 self.attributes += 1;
@@ -68,8 +70,11 @@ impl Folder {
                 }
                 Err(err) => {
                     let reason = || {
-                        format!("{} '{}'", plain(&err.into()), ocfs2_cli::shown(&path))
-                            + &format!(", {}", terminal(name))
+                        format!(
+                            "{} '{}'",
+                            ocfs2_cli::without_error_numbers(&io::Error::from(err).to_string()),
+                            ocfs2_cli::shown(&path)
+                        ) + &format!(", {}", terminal(name))
                     };
                     self.refused.get_or_insert_with(|| (0, reason())).0 += 1;
                 }
@@ -87,16 +92,16 @@ impl Target for Folder {
         ocfs2_cli::shown(self.place(path))
     }
 
-    fn directory(&mut self, it: &Copied<'_>, _: &mut Screen) -> Result<(), Failure> {
+    fn directory(&mut self, it: &Copied<'_>, _: &mut dyn Output) -> Result<(), CopyError> {
         if it.path.as_os_str().is_empty() {
             return Ok(());
         }
         let path = self.place(it.path);
         // Until it has its own mode, nobody else is to use what is in it.
-        DirBuilder::new().mode(0o700).create(&path).map_err(|err| of_file(&err, &path))
+        DirBuilder::new().mode(0o700).create(&path).map_err(|err| CopyError::of_file(&err, &path))
     }
 
-    fn filled(&mut self, it: &Copied<'_>, _: &mut Screen) -> Result<(), Failure> {
+    fn filled(&mut self, it: &Copied<'_>, _: &mut dyn Output) -> Result<(), CopyError> {
         // The folder that was there before stays as it was.
         if it.path.as_os_str().is_empty() {
             return Ok(());
@@ -105,26 +110,31 @@ impl Target for Folder {
         self.restore(it, &Place::Path(&path))
     }
 
-    fn regular(&mut self, it: &Copied<'_>, _: &mut Screen) -> Result<(), Failure> {
+    fn regular(&mut self, it: &Copied<'_>, _: &mut dyn Output) -> Result<(), CopyError> {
         let path = self.place(it.path);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let file = file.map_err(|err| of_file(&err, &path))?;
-        let written = write_contents(it.fs, it.inode, &file, &path);
+        let file = file.map_err(|err| CopyError::of_file(&err, &path))?;
+        let written = write_contents(it, &file, &path);
         // What could be read has an owner as well.
         let restored = match written {
-            Err(Failure::Interrupted(_)) => Ok(()),
+            Err(CopyError::Interrupted(_)) => Ok(()),
             _ => self.restore(it, &Place::Open(&file)),
         };
         written.and(restored)
     }
 
-    fn symlink(&mut self, it: &Copied<'_>, to: &[u8], _: &mut Screen) -> Result<(), Failure> {
+    fn symlink(&mut self, it: &Copied<'_>, to: &[u8], _: &mut dyn Output) -> Result<(), CopyError> {
         let path = self.place(it.path);
-        symlink(local_path(to), &path).map_err(|err| of_file(&err, &path))?;
+        symlink(local_path(to), &path).map_err(|err| CopyError::of_file(&err, &path))?;
         self.restore(it, &Place::Path(&path))
     }
 
-    fn special(&mut self, it: &Copied<'_>, kind: FileKind, _: &mut Screen) -> Result<(), Failure> {
+    fn special(
+        &mut self,
+        it: &Copied<'_>,
+        kind: FileKind,
+        _: &mut dyn Output,
+    ) -> Result<(), CopyError> {
         let path = self.place(it.path);
         let (major, minor) = it.inode.dinode.rdev();
         let (kind, device) = match kind {
@@ -139,35 +149,35 @@ impl Target for Folder {
                 self.devices += 1;
                 Ok(())
             }
-            Err(err) => Err(of_file(&err.into(), &path)),
+            Err(err) => Err(CopyError::of_file(&err.into(), &path)),
         }
     }
 
-    fn link(&mut self, it: &Copied<'_>, first: &Path, _: &mut Screen) -> Result<(), Failure> {
+    fn link(&mut self, it: &Copied<'_>, first: &Path, _: &mut dyn Output) -> Result<(), CopyError> {
         let path = self.place(it.path);
-        fs::hard_link(self.place(first), &path).map_err(|err| of_file(&err, &path))
+        fs::hard_link(self.place(first), &path).map_err(|err| CopyError::of_file(&err, &path))
     }
 
-    fn end(&mut self, out: &mut Screen) -> Result<(), Failure> {
-        let count = self.without_owner;
-        if count > 0 {
-            out.say(&format!(
-                "rdump: {count} files belong to you: only root may give them their owners"
-            ));
+    fn end(&mut self, _: &mut dyn Output) -> Result<Vec<String>, CopyError> {
+        let mut notes = Vec::new();
+        if self.without_owner > 0 {
+            let count = self.without_owner;
+            notes
+                .push(format!("{count} files belong to you: only root may give them their owners"));
         }
         if self.devices > 0 {
             let count = self.devices;
-            out.say(&format!("rdump: {count} devices were left out: only root may make them"));
+            notes.push(format!("{count} devices were left out: only root may make them"));
         }
         if self.attributes > 0 {
             let count = self.attributes;
-            out.say(&format!("rdump: {count} attributes were left out: only root may set them"));
+            notes.push(format!("{count} attributes were left out: only root may set them"));
         }
-        match &self.refused {
-            None => Ok(()),
-            Some((count, reason)) => Err(Failure::Failed(format!(
-                "{count} attributes could not be set, the first: {reason}"
-            ))),
-        }
+        Ok(notes)
+    }
+
+    fn refused(&self) -> Option<String> {
+        let (count, reason) = self.refused.as_ref()?;
+        Some(format!("{count} attributes could not be set, the first: {reason}"))
     }
 }

@@ -1,11 +1,10 @@
 //! Extended attributes in the form that the kernel and archives have them.
 
 use ocfs2_format::xattr::{MAX_VALUE, XattrPrefix};
-use ocfs2_volume::Inode;
+use ocfs2_volume::Error;
 use ocfs2_volume::xattr::Xattr;
 
-use crate::error::{Explain, Failure, Problem};
-use crate::volume::Fs;
+use crate::{Copied, CopyError};
 
 /// What comes before an access control list in the kernel's interface, and is not on the disk.
 const ACL_VERSION: [u8; 4] = 2_u32.to_le_bytes();
@@ -15,33 +14,32 @@ const ACL_ENTRY: usize = 8;
 /// Calls `each` with every attribute of an inode that can be read: its whole name, its value.
 /// Returns the first problem with the others.
 pub(super) fn each_attribute(
-    fs: &Fs,
-    inode: &Inode,
-    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Failure>,
-) -> Result<Option<Failure>, Failure> {
-    let context = || format!("while reading attributes of inode {}", inode.blkno);
+    it: &Copied<'_>,
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), CopyError>,
+) -> Result<Option<CopyError>, CopyError> {
     let mut first = None;
-    for xattr in fs.volume.xattrs(inode) {
-        fs.check()?;
-        let read = xattr.map_err(Problem::from).and_then(|xattr| {
-            let value = value(fs, &xattr)?;
+    for xattr in it.volume.xattrs(it.inode) {
+        it.interrupt.check()?;
+        let what = format!("while reading attributes of inode {}", it.inode.blkno);
+        let read = xattr.map_err(|err| CopyError::reading(&err, &what)).and_then(|xattr| {
+            if xattr.size() > MAX_VALUE {
+                let wrong = "Names or values of attributes are outside their area";
+                return Err(CopyError::Failed(format!("{wrong} {what}")));
+            }
+            let value = value(it, &xattr).map_err(|err| CopyError::reading(&err, &what))?;
             Ok((xattr.name, value))
         });
-        match read.explain(context) {
+        match read {
             Ok((name, value)) => each(&name, &value)?,
-            Err(err @ Failure::Failed(_)) => first = first.or(Some(err)),
-            Err(err) => return Err(err),
+            Err(err) => first = first.or(Some(err)),
         }
     }
     Ok(first)
 }
 
 /// The value as `getxattr` returns it.
-fn value(fs: &Fs, xattr: &Xattr) -> Result<Vec<u8>, Problem> {
-    if xattr.size() > MAX_VALUE {
-        return Err(Problem::NotAttributes);
-    }
-    let value = fs.volume.xattr_value(xattr)?;
+fn value(it: &Copied<'_>, xattr: &Xattr) -> Result<Vec<u8>, Error> {
+    let value = it.volume.xattr_value(xattr)?;
     Ok(match xattr.prefix {
         XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault => {
             [&ACL_VERSION[..], &value].concat()
