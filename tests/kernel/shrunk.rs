@@ -52,7 +52,7 @@ fn told(output: &str, word: &str, letter: char) -> Result<String> {
 
 fn run(lab: &Lab, images: &[PathBuf], script: &str) -> Result<String> {
     let machine = lab.vm().disks(images).program(program("volume-contents"));
-    let run = machine.script(script.to_owned()).allow(NEW_JOURNAL);
+    let run = machine.script(script).allow(NEW_JOURNAL);
     let run = run.timeout(Duration::from_secs(900)).run()?;
     run.assert_ok();
     Ok(run.output().to_owned())
