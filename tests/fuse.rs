@@ -338,3 +338,33 @@ fn a_signal_unmounts_it_and_images_of_o2image_can_be_mounted() {
     assert_eq!(ended(&mut child), 0);
     assert!(fs::read_dir(&folder).unwrap().next().is_none());
 }
+
+#[test]
+fn its_end_takes_nothing_else_along() {
+    if !is_possible() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let image = fixture("clean-1k-local");
+    let said = mounting(&image, Path::new("/"), &[]).expect_status(32);
+    assert!(said.stderr.contains("is the root directory of this system"), "{said}");
+    // Something else is mounted at the place before the program has ended.
+    let mount = Mount::new(&image, &[]);
+    Run::new("umount").arg(&mount.folder).success();
+    Run::new("mount").args(["-t", "tmpfs", "none"]).arg(&mount.folder).success();
+    fs::write(mount.join("file"), "mine").unwrap();
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(fs::read_to_string(mount.join("file")).unwrap(), "mine");
+    drop(mount);
+    // Contents that an image does not have are no zeros.
+    let packed = scratch.join("packed");
+    Run::new(program("o2image")).arg("-q").args([&image, &packed]).success();
+    let mount = Mount::new(&packed, &[]);
+    let sound = Mount::new(&image, &[]);
+    let size = sound.join("extents/tree").metadata().unwrap().len();
+    assert_eq!(mount.join("extents/tree").metadata().unwrap().len(), size);
+    let err = fs::read(mount.join("extents/tree")).unwrap_err();
+    assert_eq!(err.raw_os_error(), Some(5), "{err}");
+    let cat = Run::new(program("debugfs.ocfs2")).args(["-i", "-R", "cat /extents/tree"]);
+    cat.arg(&packed).output().expect_status(1);
+}

@@ -14,7 +14,8 @@ use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_testing::{
-    CLEAN, CRASHED, Outcome, Run, Scratch, allocated_bytes, fixture, fixture_copy, oracle, program,
+    CLEAN, CRASHED, LoopDevice, Outcome, Run, Scratch, allocated_bytes, fixture, fixture_copy,
+    oracle, program,
 };
 use ocfs2_tests::assert_as_manifest;
 use ocfs2_volume::image::PackedImage;
@@ -533,4 +534,33 @@ fn a_part_that_cannot_be_read_is_named_and_the_image_is_made() {
     let saved = packed(&target);
     let device: Arc<dyn ocfs2_device::Device> = Arc::new(saved);
     assert!(Volume::open(device, &VolumeOptions::default()).is_ok());
+}
+
+#[test]
+fn a_volume_is_not_replaced_by_mistake_and_an_older_image_stays_until_the_new_one_is_complete() {
+    let scratch = Scratch::new();
+    let volume = fixture("clean-1k-local");
+    let save = |options: &[&str], from: &Path, to: &Path| {
+        Run::new(program("o2image")).arg("-q").args(options).args([from, to]).output()
+    };
+    let packed = scratch.join("packed");
+    save(&[], &volume, &packed).expect_status(0);
+    // -I was forgotten.
+    let target = fixture_copy("clean-512-local", &scratch);
+    let before = std::fs::read(&target).unwrap();
+    let said = save(&[], &packed, &target).expect_status(1);
+    assert!(said.stderr.contains("holds a volume; -F puts the new image in its place"), "{said}");
+    assert!(before == std::fs::read(&target).unwrap());
+    if let Some(device) = LoopDevice::attach(&target, &[]) {
+        let said = save(&["-F"], device.path(), &target).expect_status(1);
+        assert!(said.stderr.contains("is in use by a loop device"), "{said}");
+        assert!(before == std::fs::read(&target).unwrap());
+    }
+    save(&["-r", "-F"], &volume, &target).expect_status(0);
+    // A device that ends too early.
+    let old = std::fs::read(&packed).unwrap();
+    let damaged = scratch.join("damaged");
+    std::fs::write(&damaged, &old[..old.len() / 2]).unwrap();
+    save(&[], &damaged, &packed).expect_status(1);
+    assert!(old == std::fs::read(&packed).unwrap());
 }

@@ -108,8 +108,11 @@ impl Shell {
         let caching = caching(&device);
         let mut opened =
             open(&device, &DeviceOptions { partition, caching, ..Default::default() })?;
+        let mut image = None;
         if options.is_image {
-            opened = Arc::new(PackedImage::open(opened).with_context(|| shown(&device))?);
+            let packed = Arc::new(PackedImage::open(opened).with_context(|| shown(&device))?);
+            opened = Arc::clone(&packed) as Arc<dyn Device>;
+            image = Some(packed);
         }
         let superblock = options.backup.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
         let options = VolumeOptions {
@@ -123,6 +126,9 @@ impl Shell {
         let volume = volume.map_err(|err| explained(err, &opened));
         let volume = volume.with_context(|| shown(&device))?;
         self.enter(&volume, path.to_owned());
+        if let Some(image) = image {
+            self.fs = self.fs.take().map(|fs| fs.in_image(image));
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ocfs2_cli::Interrupt;
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind};
@@ -9,6 +10,7 @@ use ocfs2_format::dir::{self, DirTrailer};
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::dir::Barren;
+use ocfs2_volume::image::{OnlySaved, PackedImage};
 use ocfs2_volume::tree::Tree;
 use ocfs2_volume::{Inode, Volume};
 
@@ -19,6 +21,8 @@ use crate::error::Problem;
 pub struct Fs {
     /// The volume, which does not verify block checks.
     pub volume: Volume,
+    /// The same, of a packed image, where what is not saved cannot be read.
+    only_saved: Option<Volume>,
     /// The device by which it was opened.
     pub device: PathBuf,
     interrupt: Interrupt,
@@ -86,12 +90,27 @@ impl DirBlock {
 impl Fs {
     /// A volume that was opened by `device`.
     pub fn new(volume: &Volume, device: PathBuf, interrupt: Interrupt) -> Self {
-        Self { volume: volume.without_checks(), device, interrupt }
+        Self { volume: volume.without_checks(), only_saved: None, device, interrupt }
+    }
+
+    /// The same volume, in a packed image.
+    #[must_use]
+    pub fn in_image(self, image: Arc<PackedImage>) -> Self {
+        let only_saved = self.volume.on(Arc::new(OnlySaved(image))).without_checks();
+        Self { only_saved: Some(only_saved), ..self }
+    }
+
+    /// The volume to read contents of files from: zeros for what an image does not have would be
+    /// taken for them.
+    pub fn contents(&self) -> &Volume {
+        self.only_saved.as_ref().unwrap_or(&self.volume)
     }
 
     /// A second handle of the same volume.
     pub fn again(&self) -> Self {
-        Self::new(&self.volume, self.device.clone(), self.interrupt.clone())
+        let only_saved = self.only_saved.as_ref().map(Volume::without_checks);
+        let again = Self::new(&self.volume, self.device.clone(), self.interrupt.clone());
+        Self { only_saved, ..again }
     }
 
     /// Asked during long work.

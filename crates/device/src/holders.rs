@@ -78,6 +78,11 @@ pub fn holders(path: &Path) -> io::Result<Vec<Holder>> {
     Ok(found)
 }
 
+/// Whether a loop device is over the file `path`.
+pub fn is_behind_loop(path: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|path| !System::running().loops_over(&path).is_empty())
+}
+
 /// Returns where the block device `path` itself is mounted, in the order of their names; nothing for
 /// what is not a block device.
 pub fn mount_points(path: &Path) -> Vec<PathBuf> {

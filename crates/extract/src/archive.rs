@@ -289,6 +289,11 @@ fn pieces_of(
     for range in reader.stored().filter_map(Result::ok).map(|stored| stored.range) {
         it.interrupt.check()?;
         if pieces.len() == MOST_PIECES {
+            // Zeros for its holes would fill any disk.
+            if reader.size() > it.volume.geometry().size_bytes() {
+                let text = "has more pieces than an archive lists, and is larger than the volume";
+                return Err(CopyError::Failed(format!("inode {} {text}", it.inode.blkno)));
+            }
             return Ok(None);
         }
         stored += range.end - range.start;

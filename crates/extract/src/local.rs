@@ -101,9 +101,13 @@ impl Place<'_> {
     }
 }
 
-/// Gives a file the owner of the inode; returns whether that is allowed.
+/// Gives a file the owner of the inode; returns whether that is allowed. Nobody can have the number
+/// that stands for no change.
 pub fn set_owner(inode: &Inode, place: &Place<'_>) -> bool {
     let dinode = &inode.dinode;
+    if dinode.i_uid == u32::MAX || dinode.i_gid == u32::MAX {
+        return false;
+    }
     let owner = Some(Uid::from_raw(dinode.i_uid));
     let group = Some(Gid::from_raw(dinode.i_gid));
     let given = match place {

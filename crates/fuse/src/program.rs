@@ -1,9 +1,10 @@
 //! The program: options, mounting, going into the background, unmounting.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{Read, Write};
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use fuser::{Config, MountOption, Session, SessionACL};
 use ocfs2_cli::{Interrupt, Output, Status, shown};
 use ocfs2_volume::find::resolve;
+use rustix::mount::{UnmountFlags, unmount};
 
 use crate::Cli;
 use crate::answers::Answers;
@@ -102,8 +104,7 @@ impl Wanted {
 pub fn run(cli: &Cli) -> Result<Status> {
     let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     let wanted = Wanted::of(cli)?;
-    let is_folder = cli.directory.metadata().is_ok_and(|it| it.is_dir());
-    ensure!(is_folder, "{}: is not a directory", shown(&cli.directory));
+    check_directory(&cli.directory)?;
     if cli.foreground || env::var_os(BACKGROUND).is_some() {
         return serve(cli, &wanted).map(|()| Status::SUCCESS);
     }
@@ -132,22 +133,80 @@ fn start_in_background() -> Result<Status> {
 fn serve(cli: &Cli, wanted: &Wanted) -> Result<()> {
     let interrupt = Interrupt::install_flag()?;
     let volume = open_volume(cli, wanted).with_context(|| shown(&cli.device))?;
-    let log = if cli.foreground { Log::Foreground } else { Log::system() };
-    let answers = Answers::new(volume, !wanted.unsafe_snapshot, log);
+    let log = || if cli.foreground { Log::Foreground } else { Log::system() };
+    let (report, mut waiting) = (log(), BTreeSet::new());
+    let answers = Answers::new(volume, !wanted.unsafe_snapshot, log());
     let session = Session::new(answers, &cli.directory, &wanted.config(cli));
     let session = session.map_err(|err| explained(&err, &cli.directory))?;
     let session = session.spawn()?;
     if !cli.foreground {
         leave_terminal()?;
     }
+    let mounted = Mounted::new(&cli.directory);
     while !session.guard.is_finished() {
-        if interrupt.requested() {
-            // In use: it is unmounted when it is not any more, and until then it is served.
-            return Ok(session.umount_and_join()?);
+        if interrupt.requested()
+            && let Err(err) = mounted.unmount()
+            && waiting.insert(err.to_string())
+        {
+            report.report(&format!("{}: not unmounted yet: {err}", shown(&cli.directory)));
         }
         thread::sleep(BETWEEN);
     }
-    Ok(session.join()?)
+    if !mounted.is_dead() {
+        // Dropping it would unmount what is mounted there now, which is something else.
+        std::mem::forget(session);
+    }
+    Ok(())
+}
+
+/// Fails for a directory that nothing should be mounted on.
+fn check_directory(directory: &Path) -> Result<()> {
+    let found = directory.metadata();
+    if found.as_ref().is_err_and(is_dead) {
+        bail!("{}: something dead is mounted there: umount it first", shown(directory));
+    }
+    ensure!(found.is_ok_and(|it| it.is_dir()), "{}: is not a directory", shown(directory));
+    let is_root = directory.canonicalize()?.parent().is_none();
+    ensure!(!is_root, "{}: is the root directory of this system", shown(directory));
+    Ok(())
+}
+
+/// Whether the program behind a mount has ended.
+fn is_dead(err: &std::io::Error) -> bool {
+    err.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error())
+}
+
+/// Where the volume is mounted.
+struct Mounted {
+    directory: PathBuf,
+    /// The number of its file system.
+    number: Option<u64>,
+}
+
+impl Mounted {
+    fn new(directory: &Path) -> Self {
+        let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+        let number = directory.metadata().map(|it| it.dev()).ok();
+        Self { directory, number }
+    }
+
+    /// Whether it is still mounted there, and nobody answers any more.
+    fn is_dead(&self) -> bool {
+        self.directory.metadata().is_err_and(|err| is_dead(&err))
+    }
+
+    /// Unmounts it if nobody is inside, and nothing else is mounted over it.
+    fn unmount(&self) -> Result<()> {
+        let now = self.directory.metadata().map(|it| it.dev()).ok();
+        ensure!(now == self.number, "something else is mounted over it");
+        if rustix::process::geteuid().is_root() {
+            return Ok(unmount(&self.directory, UnmountFlags::NOFOLLOW)?);
+        }
+        let done = Command::new("fusermount3").args(["-u", "--"]).arg(&self.directory).output()?;
+        let why = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{}", ocfs2_cli::terminal(why.trim_end()));
+        Ok(())
+    }
 }
 
 /// Tells the parent that the volume is mounted, and closes what the terminal or a pipe waits for.

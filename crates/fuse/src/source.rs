@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 use ocfs2_cli::shown;
 use ocfs2_device::{Caching, Device, DeviceOptions, OverlayDevice, open};
-use ocfs2_volume::image::PackedImage;
+use ocfs2_volume::image::{OnlySaved, PackedImage};
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Unknown, Usage};
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
@@ -45,7 +45,9 @@ fn opened(device: Arc<dyn Device>) -> Result<Volume> {
         Err(err) => err,
     };
     if let Ok(image) = PackedImage::open(Arc::clone(&device)) {
-        return Ok(Volume::open(Arc::new(image), &options)?);
+        let image = Arc::new(image);
+        let volume = Volume::open(Arc::clone(&image) as Arc<dyn Device>, &options)?;
+        return Ok(volume.on(Arc::new(OnlySaved(image))));
     }
     if matches!(err, OpenVolumeError::NotOcfs2 { .. }) {
         let choose = ": --partition NUMBER chooses one";

@@ -1,12 +1,18 @@
 //! The destination of an image: a file, in which skipped parts are holes, or a pipe.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::shown;
+use ocfs2_device::holders::is_behind_loop;
+use ocfs2_device::{DeviceOptions, open};
+use tempfile::NamedTempFile;
+
+/// Bytes that are looked at for zeros together: a block of most file systems.
+const PIECE: usize = 4096;
 
 /// Zeros that are written at a time.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -21,11 +27,11 @@ pub struct Sink {
 
 #[derive(Debug)]
 enum Out {
-    /// Removed on drop unless it is finished.
+    /// Under another name until it is finished, so that an older image of that name stays if this
+    /// one cannot be completed. Removed on drop.
     File {
-        file: File,
+        file: Option<NamedTempFile>,
         path: PathBuf,
-        is_finished: bool,
     },
     Pipe(io::Stdout),
 }
@@ -36,38 +42,53 @@ impl Sink {
         Self { out: Out::Pipe(io::stdout()), at: 0 }
     }
 
-    /// A new file that only its owner can read, or an existing file, which is emptied.
+    /// A new file that only its owner can read, in place of an existing one if there is one.
     ///
     /// # Errors
-    /// If it is the device that is saved, is not a regular file, or cannot be created.
-    pub fn create(path: &Path, device: &Path) -> Result<Self> {
+    /// If it is the device that is saved, is not a regular file, holds a volume without `force`, or
+    /// cannot be created.
+    pub fn create(path: &Path, device: &Path, force: bool) -> Result<Self> {
+        let mut path = path.to_owned();
         if let Ok(there) = path.metadata() {
             let is_source = device
                 .metadata()
                 .is_ok_and(|source| (source.dev(), source.ino()) == (there.dev(), there.ino()));
             if is_source {
-                bail!("{}: is the volume itself", shown(path));
+                bail!("{}: is the volume itself", shown(&path));
             }
             if !there.is_file() {
-                bail!("{}: is not a regular file; -I puts an image onto a device", shown(path));
+                bail!("{}: is not a regular file; -I puts an image onto a device", shown(&path));
             }
+            if is_behind_loop(&path) {
+                bail!("{}: is in use by a loop device", shown(&path));
+            }
+            if !force && holds_volume(&path)? {
+                bail!(
+                    "{}: holds a volume; -F puts the new image in its place, and -I puts an image \
+                     onto a volume",
+                    shown(&path)
+                );
+            }
+            // A link stays a link.
+            path = path.canonicalize().with_context(|| shown(&path))?;
         }
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-        let file = file.with_context(|| shown(path))?;
-        Ok(Self { out: Out::File { file, path: path.to_owned(), is_finished: false }, at: 0 })
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+        let file = file.with_context(|| shown(&path))?;
+        Ok(Self { out: Out::File { file: Some(file), path }, at: 0 })
     }
 
-    /// Writes the next bytes.
+    /// Writes the next bytes. In a file, pieces of zeros become holes.
     ///
     /// # Errors
     /// If they cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.at += bytes.len() as u64;
         match &mut self.out {
-            Out::File { file, .. } => file.write_all(bytes),
-            Out::Pipe(pipe) => pipe.write_all(bytes),
+            Out::File { file, .. } => write_sparsely(in_progress(file)?, bytes)?,
+            Out::Pipe(pipe) => pipe.write_all(bytes)?,
         }
+        self.at += bytes.len() as u64;
+        Ok(())
     }
 
     /// Continues at `offset`, which must not be before the end of what was written. The gap reads
@@ -79,7 +100,7 @@ impl Sink {
         let mut left = offset.saturating_sub(self.at);
         self.at += left;
         match &mut self.out {
-            Out::File { file, .. } => file.seek(SeekFrom::Start(self.at)).map(drop),
+            Out::File { file, .. } => in_progress(file)?.seek(SeekFrom::Start(self.at)).map(drop),
             Out::Pipe(pipe) => {
                 while left > 0 {
                     let len = left.min(ZEROS.len() as u64);
@@ -97,22 +118,46 @@ impl Sink {
     /// If it cannot be written to the disk.
     pub fn finish(&mut self) -> io::Result<()> {
         match &mut self.out {
-            Out::File { file, is_finished, .. } => {
-                file.set_len(self.at)?;
-                file.sync_all()?;
-                *is_finished = true;
-                Ok(())
+            Out::File { file, path } => {
+                let written = file.take().ok_or_else(finished)?;
+                written.as_file().set_len(self.at)?;
+                written.as_file().sync_all()?;
+                written.persist(path).map(drop).map_err(|err| err.error)
             }
             Out::Pipe(pipe) => pipe.flush(),
         }
     }
 }
 
-impl Drop for Sink {
-    fn drop(&mut self) {
-        if let Out::File { path, is_finished: false, .. } = &self.out {
-            // An incomplete image is useless, and could be taken for a complete one.
-            let _ = std::fs::remove_file(path);
+/// Writes bytes to a new file, and skips pieces of zeros.
+fn write_sparsely(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    let is_zero = |piece: &[u8]| ZEROS.get(..piece.len()) == Some(piece);
+    let alike = |bytes: &[u8], zero: bool| -> usize {
+        let pieces = bytes.chunks(PIECE).take_while(|piece| is_zero(piece) == zero);
+        pieces.map(<[u8]>::len).sum()
+    };
+    while !bytes.is_empty() {
+        let (zeros, rest) = bytes.split_at(alike(bytes, true));
+        if !zeros.is_empty() {
+            file.seek(SeekFrom::Current(zeros.len() as i64))?;
         }
+        let (data, rest) = rest.split_at(alike(rest, false));
+        file.write_all(data)?;
+        bytes = rest;
     }
+    Ok(())
+}
+
+fn in_progress(file: &mut Option<NamedTempFile>) -> io::Result<&mut File> {
+    file.as_mut().map(NamedTempFile::as_file_mut).ok_or_else(finished)
+}
+
+fn finished() -> io::Error {
+    io::Error::other("the image is complete already")
+}
+
+/// Whether a file begins as a volume does. An older raw image does as well.
+fn holds_volume(path: &Path) -> Result<bool> {
+    let device = open(path, &DeviceOptions::default())?;
+    Ok(ocfs2_users::detect(&*device).with_context(|| shown(path))?.is_some())
 }

@@ -28,7 +28,7 @@ pub(super) fn dump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     }
     let file = File::create(path).map_err(|err| of_file(&err, path))?;
     if matches!(inode.kind(), Some(FileKind::Regular | FileKind::Directory) | None) {
-        let (volume, interrupt) = (&fs.volume, fs.interrupt());
+        let (volume, interrupt) = (fs.contents(), fs.interrupt());
         write_contents(&Copied { volume, interrupt, inode: &inode, path }, &file, path)?;
     }
     if keep {

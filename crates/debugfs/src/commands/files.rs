@@ -40,7 +40,7 @@ pub(super) fn cat(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Res
     if found.kind() != Some(FileKind::Regular) {
         return Err(Failure::Failed("Not a regular file".to_owned()));
     }
-    let file = fs.volume.file(&found).of(word)?;
+    let file = fs.contents().file(&found).of(word)?;
     let mut buf = vec![0; PIECE];
     let mut at = 0;
     loop {

@@ -201,5 +201,5 @@ impl Copying<'_> {
 }
 
 fn copied<'a>(fs: &'a Fs, inode: &'a Inode, path: &'a Path) -> Copied<'a> {
-    Copied { volume: &fs.volume, interrupt: fs.interrupt(), inode, path }
+    Copied { volume: fs.contents(), interrupt: fs.interrupt(), inode, path }
 }

@@ -5,7 +5,6 @@ mod layers;
 mod lock;
 mod losses;
 mod mark;
-mod packed;
 mod repairs;
 mod rescue;
 mod stopping;

@@ -10,12 +10,11 @@ use ocfs2_cli::{Interrupt, Interrupted, print_warning, shown};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_extract::{Archive, CopyError, Folder, Output, Target};
 use ocfs2_format::dinode::InodeFlags;
-use ocfs2_volume::image::PackedImage;
+use ocfs2_volume::image::{OnlySaved, PackedImage};
 use ocfs2_volume::replay::{LogEnd, Replay, ReplayError};
 use ocfs2_volume::survey::{Counts, Remains, Survey};
 use ocfs2_volume::{Journal, Volume, VolumeOptions};
 
-use super::packed::OnlySaved;
 use super::{Run, StoppingDevice};
 use crate::report::{MissingRecord, ProgressOut, Record, VolumeRecord};
 use crate::rescue::{Missing, Rescue, copy};
