@@ -119,7 +119,7 @@ impl Damage {
             }
             Self::Cut(bytes) => {
                 File::options().write(true).open(image).unwrap().set_len(bytes).unwrap();
-                return Some(vec![bytes..u64::MAX]);
+                return Some(std::iter::once(bytes..u64::MAX).collect());
             }
             Self::Wipefs => {
                 let path = ocfs2_testing::oracle("wipefs")?;
