@@ -14,10 +14,9 @@ use ocfs2_volume::{Volume, VolumeOptions};
 use crate::lab::lab;
 use crate::volume::{LOCAL, NEW_JOURNAL, assert_fsck_is_content_but_of_buckets, mkfs};
 
-const FORMS: [&str; 3] = [
+const FORMS: [&str; 2] = [
     "-b 4K -C 4K -N 4 -J size=8M --fs-feature-level=max-features",
     "-b 512 -C 4K -N 3 -J size=4M --fs-feature-level=max-features",
-    "-b 1K -C 32K -N 2 -J size=4M --fs-features=nometaecc,noinline-data",
 ];
 
 const KINDS: &str = "many=600 sizes names special folders=150 owners sparse reflinks extents=40";
@@ -74,7 +73,7 @@ fn the_kernel_finds_every_file_of_a_volume_that_became_smaller() -> Result<()> {
             "{mount}
             mkdir /mnt/first /mnt/kept
             volume-contents fill /mnt/kept/attributes 4096 xattrs
-            dd if=/dev/zero of=/mnt/first/large bs=1M count=400 2>/dev/null
+            fallocate -l 400M /mnt/first/large
             volume-contents fill /mnt/first/files 4096 many=900 folders=300
             volume-contents fill /mnt/kept/files 4096 {KINDS}
             rm -r /mnt/first
@@ -127,7 +126,7 @@ fn the_kernel_finds_every_file_of_a_volume_that_became_smaller() -> Result<()> {
         let mount = mount(form, letter);
         script += &format!(
             "{mount}
-            dd if=/dev/zero of=/mnt/large bs=1M count=300 2>/dev/null
+            fallocate -l 300M /mnt/large
             volume-contents describe /mnt/kept >/tmp/found
             echo \"grown {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"
             umount /mnt\n"

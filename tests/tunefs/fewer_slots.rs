@@ -17,7 +17,7 @@ use crate::power;
 use crate::rich::{change, change_in, listed, rich};
 
 /// Number of points at which the power fails, per scenario.
-const POINTS: u64 = 40;
+const POINTS: u64 = 16;
 
 fn tunefs(path: &Path, options: &str) {
     let done = Run::new(program("tunefs.ocfs2")).args(options.split(' ')).arg(path).success();
