@@ -203,8 +203,8 @@ impl Mounted {
             return Ok(unmount(&self.directory, UnmountFlags::NOFOLLOW)?);
         }
         let done = Command::new("fusermount3").args(["-u", "--"]).arg(&self.directory).output()?;
-        let why = String::from_utf8_lossy(&done.stderr);
-        ensure!(done.status.success(), "{}", ocfs2_cli::terminal(why.trim_end()));
+        let why = ocfs2_cli::terminal(done.stderr.trim_ascii());
+        ensure!(done.status.success(), "{why}");
         Ok(())
     }
 }

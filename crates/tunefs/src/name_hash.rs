@@ -29,7 +29,8 @@ pub(crate) fn shown(volume: &Volume, interrupt: &Interrupt) -> Result<Option<Cha
 /// The hash of the kernel of this host, which is likely to mount the volume.
 pub(crate) fn of_this_kernel() -> CharSign {
     let names = uname();
-    of_kernel(&names.machine().to_string_lossy(), &names.release().to_string_lossy())
+    let text = |name: &std::ffi::CStr| name.to_str().unwrap_or_default().to_owned();
+    of_kernel(&text(names.machine()), &text(names.release()))
 }
 
 fn of_kernel(machine: &str, release: &str) -> CharSign {

@@ -43,7 +43,7 @@ impl Online {
     pub fn find(path: &Path) -> Result<Option<Self>> {
         for mount_point in mount_points(path) {
             let mounted = Mounted::open(&mount_point, true);
-            let mounted = mounted.with_context(|| mount_point.display().to_string())?;
+            let mounted = mounted.with_context(|| ocfs2_cli::shown(&mount_point))?;
             // Something else may be mounted over it.
             let is_it = mount_point.metadata()?.dev() == path.metadata()?.rdev();
             let Some(mounted) = mounted.filter(|_| is_it) else { continue };

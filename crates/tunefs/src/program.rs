@@ -573,9 +573,10 @@ impl<'a> Run<'a> {
             self.note(SIZE, Outcome::Possible, &question);
         }
         if let Some(Size::Smaller(clusters)) = size {
-            let mut text = Vec::new();
-            self.rehearsed_shrink(volume, clusters)?.print(volume, clusters, &mut text)?;
-            say(String::from_utf8_lossy(&text).trim_end())?;
+            let moved = self.rehearsed_shrink(volume, clusters)?;
+            if !self.is_quiet() {
+                moved.print(volume, clusters, &mut Output::stdout())?;
+            }
         }
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
         let mut work = Work::new(Edit::new(volume, self.options()), &rehearsed);

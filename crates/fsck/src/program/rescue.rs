@@ -21,9 +21,9 @@ use crate::rescue::{Missing, Rescue, copy};
 use crate::target::{Source, open_device};
 
 /// Standard output.
-struct Stdout;
+struct ToOutput;
 
-impl Output for Stdout {
+impl Output for ToOutput {
     fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         ocfs2_cli::Output::stdout().raw(bytes)
     }
@@ -67,7 +67,7 @@ impl Run<'_> {
             directory_blocks: &survey.directory_blocks,
             interrupt,
             target: &mut *target,
-            out: &mut Stdout,
+            out: &mut ToOutput,
             tell: &mut tell,
             progress: &mut |done| progress.update(done),
         });
