@@ -58,8 +58,8 @@ pub struct Cli {
     #[arg(long)]
     pub free: bool,
 
-    /// Overwrite a file that holds a volume, as a raw image does. With -I: overwrite even something
-    /// other than an OCFS2 volume, or a volume that nodes may use
+    /// Overwrite a file that holds a volume, which -r does without it. With -I: overwrite even
+    /// something other than an OCFS2 volume, or a volume that nodes may use
     ///
     /// A volume that is in use is never overwritten.
     #[arg(short = 'F', long)]

@@ -70,7 +70,7 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     }
     let mut sink = match is_pipe {
         true => Sink::stdout(),
-        false => Sink::create(&cli.image, &cli.device, cli.force)?,
+        false => Sink::create(&cli.image, &cli.device, cli.force || cli.raw)?,
     };
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let form = match (cli.raw, cli.qcow2) {
