@@ -70,6 +70,9 @@ fn what_would_no_longer_be_the_structure_is_refused_and_done_where_it_is_meant()
     let before = fs::read(&image).unwrap();
     for (command, says) in [
         ("set /small.i_blkno 7", "i_blkno is 7, expected"),
+        ("sif /small size 0xffffffffffffffff", "that this file can have; --direct sets it"),
+        ("sif /large size 0xffffffffffffffff", "that this file can have; --direct sets it"),
+        ("sif / size 77", "follows from the contents"),
         ("set /small.i_fs_generation 7", "i_fs_generation is 7"),
         ("set /large.l_next_free_rec 60000", "--direct sets it nevertheless"),
         ("set /small.i_size", "usage"),

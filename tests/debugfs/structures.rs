@@ -8,7 +8,7 @@ use ocfs2_format::dx::DxRoot;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_testing::damage::Image;
-use ocfs2_testing::{Random, Scratch};
+use ocfs2_testing::{Random, Run, Scratch, program};
 use ocfs2_volume::Volume;
 use ocfs2_volume::tree::Tree;
 
@@ -129,6 +129,16 @@ pub fn compare(image: &Path) {
         assert_same(image, &said.command, &ours, &mended(said));
     }
     owners(image, &blocks);
+}
+
+#[test]
+fn a_number_that_is_no_block_is_said_and_the_others_are_answered() {
+    let image = ocfs2_testing::fixture("clean-4k-o2cb");
+    let run = Run::new(program("debugfs.ocfs2")).args(["-R", "icheck 5 99999999 x 6"]).arg(image);
+    let done = run.output().expect_status(1);
+    assert_eq!(done.stdout.lines().count(), 3, "{done}");
+    assert!(done.stderr.contains("Invalid block number - 99999999"), "{done}");
+    assert!(done.stderr.contains("Invalid block number - x"), "{done}");
 }
 
 /// Compares `icheck`, which aborts the C tool on some volumes.

@@ -132,6 +132,46 @@ fn what_is_put_in_is_what_comes_out() {
 }
 
 #[test]
+fn a_name_is_hashed_as_the_other_names_in_its_directory() {
+    let scratch = Scratch::in_memory();
+    let (image, folder) = (scratch.image("v.img", 300 << 20), scratch.join("folder"));
+    fs::create_dir_all(folder.join("dir")).unwrap();
+    fs::write(folder.join("dir/\u{e4}"), "").unwrap();
+    for hash in ["signed", "unsigned"] {
+        let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local", "-N", "1"]);
+        let mkfs =
+            mkfs.args(["--fs-features=indexed-dirs,noinline-data", "--name-hash", hash, "-d"]);
+        mkfs.arg(&folder).arg(&image).success();
+        change(&image, "mkdir /dir/\u{f6}").expect_status(0);
+        // The directory shows by the new name alone how it is hashed.
+        change(&image, "rm /dir/\u{e4}").expect_status(0);
+        let device = ocfs2_device::open(&image, &Default::default()).unwrap();
+        let volume = ocfs2_volume::Volume::open(device, &Default::default()).unwrap();
+        let dir = volume.resolve(b"/dir").unwrap();
+        let found = volume.shown_name_hash(&dir).unwrap().unwrap();
+        assert_eq!(format!("{found:?}").to_lowercase(), hash);
+        Judge::new(&image).judge(hash);
+    }
+}
+
+#[test]
+fn an_access_control_list_is_stored_as_linux_stores_it() {
+    let scratch = Scratch::in_memory();
+    let image = volume(&scratch, "-b 4096 -C 4096");
+    let entry = |tag: u8, permissions: u8| [&[tag, 0, permissions, 0][..], &[0xff; 4]].concat();
+    let stored = [entry(1, 6), entry(4, 4), entry(0x20, 0)].concat();
+    let (from, to) = (scratch.join("from"), scratch.join("to"));
+    for value in [stored.clone(), [&[2, 0, 0, 0], &stored[..]].concat()] {
+        fs::write(&from, value).unwrap();
+        let set = format!("ea_set -f {} /small system.posix_acl_access", from.display());
+        change(&image, &set).expect_status(0);
+        shown(&image, &format!("ea_get -f {} /small system.posix_acl_access", to.display()));
+        assert_eq!(fs::read(&to).unwrap(), stored);
+    }
+    Judge::new(&image).judge("a list");
+}
+
+#[test]
 fn what_is_refused_changes_nothing() {
     let scratch = Scratch::in_memory();
     let image = volume(&scratch, "-b 4096 -C 4096");
@@ -166,6 +206,7 @@ fn what_is_refused_changes_nothing() {
         ("write /nonexistent /new", "No such file or directory"),
         ("write /dev/null /new", "is not a regular file"),
         ("ea_set /small color red", "is not the name of an attribute"),
+        ("ea_set /small system.posix_acl_access x", "is not an access control list"),
         ("ea_rm /small user.none", "user.none"),
         ("reflink /sub /new", "is not a regular file"),
         ("clri /small", "--direct"),

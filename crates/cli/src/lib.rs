@@ -37,8 +37,8 @@ pub use interrupt::{Interrupt, Interrupted};
 pub use output::{Output, OutputClosed, is_shared_output, is_terminal, print_json};
 pub use people::People;
 pub use program::{
-    Failure, Status, causes, is_output_closed, parse, print_error, print_note, print_warning,
-    program_name, run, run_explaining, run_rewriting, without_error_numbers,
+    Failure, Status, causes, is_interrupted, is_output_closed, parse, print_error, print_note,
+    print_warning, program_name, run, run_explaining, run_rewriting, without_error_numbers,
 };
 pub use progress::{Bar, NoProgress, Progress, progress};
 pub use prompt::{CannotAsk, answered, confirm, read_answer};

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::{Output, OutputClosed, terminal};
+use crate::{Interrupted, Output, OutputClosed, terminal};
 
 /// The exit status of a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +19,8 @@ impl Status {
     pub const SUCCESS: Self = Self(0);
     /// The work failed or was refused.
     pub const FAILURE: Self = Self(1);
+    /// A signal ended the work, as shells report it for SIGINT.
+    pub const INTERRUPTED: Self = Self(130);
     /// Standard output was closed early. Shells report this status for a program killed by SIGPIPE.
     pub const OUTPUT_CLOSED: Self = Self(141);
 }
@@ -29,7 +31,8 @@ impl From<Status> for ExitCode {
     }
 }
 
-/// The exit statuses for failures. By default both are 1.
+/// The exit statuses for failures. By default both are 1, and an interrupt is
+/// [`Status::INTERRUPTED`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Failure {
     /// The command line is invalid. Never clap's 2, which means something else to callers of file
@@ -88,7 +91,8 @@ fn run_on<P: clap::Parser>(
                 return Status::OUTPUT_CLOSED;
             }
             print_error(&err);
-            failure.error
+            let is_default = failure.error == Status::FAILURE;
+            if is_default && is_interrupted(&err) { Status::INTERRUPTED } else { failure.error }
         })
     });
     status.unwrap_or_else(|status| status).into()
@@ -97,6 +101,14 @@ fn run_on<P: clap::Parser>(
 /// Whether the cause of an error is that the reader of standard output has exited.
 pub fn is_output_closed(err: &anyhow::Error) -> bool {
     err.chain().any(|cause| cause.is::<OutputClosed>() || wraps_output_closed(cause))
+}
+
+/// Whether the cause of an error is a signal.
+pub fn is_interrupted(err: &anyhow::Error) -> bool {
+    err.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause.is::<Interrupted>() || io.is_some_and(|inner| inner.is::<Interrupted>())
+    })
 }
 
 /// Parses the command line. Prints the messages of clap and returns them as a status, which is

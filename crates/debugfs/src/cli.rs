@@ -36,7 +36,7 @@ pub struct Cli {
     #[arg(short = 'R', long, value_name = "COMMAND", conflicts_with = "file")]
     pub request: Option<OsString>,
 
-    /// Do the commands of a file, one a line; lines that begin with # are passed over
+    /// Do the commands of a file, or of standard input (-), one a line; lines that begin with # are passed over
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 

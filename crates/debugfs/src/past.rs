@@ -56,8 +56,9 @@ pub enum Kept {
     Block,
 }
 
-/// Deleted files whose freed blocks still contain all of them: small ones with their contents in the
-/// inode, and short symbolic links. Linux does not clear these, unlike extents.
+/// Deleted files whose freed blocks still say where all of them is: small ones with their contents in
+/// the inode, and short symbolic links. Linux does not clear these, unlike extents, which `rm` leaves
+/// as well.
 pub fn freed(fs: &Fs, slot: u16) -> Result<BTreeMap<Blkno, Deleted>, Problem> {
     let mut found = BTreeMap::new();
     let allocator = fs.volume.allocator(fs.volume.system_file(SystemFile::InodeAlloc(slot))?)?;
@@ -75,7 +76,11 @@ pub fn freed(fs: &Fs, slot: u16) -> Result<BTreeMap<Blkno, Deleted>, Problem> {
             };
             let dtime = inode.dinode.i_dtime;
             let is_gone = !inode.dinode.flags().contains(InodeFlags::VALID) && dtime != 0;
-            let is_whole = matches!(inode.dinode.arm(), Arm::InlineData | Arm::Symlink);
+            let is_whole = match inode.dinode.arm() {
+                Arm::InlineData | Arm::Symlink => true,
+                Arm::ExtentList => inode.dinode.i_clusters > 0,
+                _ => false,
+            };
             if is_gone && is_whole && inode.size() > 0 && was_file(fs, &inode) {
                 found.insert(inode.blkno, Deleted { inode, dtime, kept: Kept::Block });
             }

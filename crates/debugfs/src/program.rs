@@ -19,8 +19,6 @@ use crate::screen::Screen;
 use crate::shell::{Done, OpenOptions, Shell};
 use crate::words::number;
 
-/// The status of a run that a signal ended, as a shell reports SIGINT.
-const INTERRUPTED: Status = Status(130);
 const PROMPT: &str = "debugfs: ";
 
 /// Runs the commands that `cli` names.
@@ -79,6 +77,10 @@ fn all(cli: &Cli, shell: &mut Shell) -> Result<Status> {
         return Ok(status(one(cli, shell, request.as_bytes(), true)?));
     }
     match &cli.file {
+        Some(path) if path.as_os_str() == "-" => {
+            shell.push_lines(Lines::plain(io::stdin()));
+            plain(cli, shell)
+        }
         Some(path) => {
             let file = File::open(path).with_context(|| shown(path))?;
             shell.push_lines(Lines::plain(file));
@@ -99,7 +101,7 @@ fn status(done: Done) -> Status {
     match done {
         Done::Well | Done::Quit => Status::SUCCESS,
         Done::Badly => Status::FAILURE,
-        Done::Interrupted => INTERRUPTED,
+        Done::Interrupted => Status::INTERRUPTED,
         Done::Unread => Status::OUTPUT_CLOSED,
     }
 }

@@ -162,7 +162,9 @@ impl Writer {
 
     /// Begins a transaction.
     pub fn edit(&self) -> Edit {
-        Edit::new(&self.volume, EditOptions { time: self.time(), ..EditOptions::default() })
+        let name_hash = ocfs2_users::name_hash::of_this_kernel();
+        let options = EditOptions { time: self.time(), name_hash, ..EditOptions::default() };
+        Edit::new(&self.volume, options)
     }
 
     /// Fails if a change would be lost or wrong, since a journal has to be replayed or is open.

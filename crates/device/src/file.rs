@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::{AlignedBuffer, Device, buffer_within, end_within};
@@ -316,6 +317,19 @@ impl Device for FileDevice {
         self.file.read_exact_at(buf, offset)
     }
 
+    fn next_data(&self, offset: u64) -> Range<u64> {
+        let end = self.size.max(offset);
+        let start = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            // No data, or past the end.
+            Err(Errno::NXIO) => return end..end,
+            // A file system or a device that does not know.
+            Err(_) => return offset..end,
+        };
+        let hole = rustix::fs::seek(&self.file, SeekFrom::Hole(start));
+        start.min(end)..hole.map_or(end, |hole| hole.min(end))
+    }
+
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.check_writable()?;
         buffer_within(self.size, offset, buf)?;
@@ -412,6 +426,23 @@ mod tests {
         device.read_at(&mut bytes, 1 << 39).unwrap();
         assert_eq!(bytes, [0; 4096]);
         assert!(device.reserve(1 << 40, 1).is_err());
+    }
+
+    #[test]
+    fn holes_are_skipped() {
+        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.set_len(1 << 30).unwrap();
+        file.write_all_at(b"x", 1 << 20).unwrap();
+        let device = FileDevice::new(file, false, Caching::Cached).unwrap();
+        let data = device.next_data(0);
+        assert!((1..=1 << 20).contains(&data.start), "{data:?}");
+        assert!((1 << 20) < data.end && data.end < 1 << 21, "{data:?}");
+        assert_eq!(device.next_data(1 << 20).start, 1 << 20);
+        assert_eq!(device.next_data(1 << 29), 1 << 30..1 << 30);
+        assert!(device.next_data(1 << 40).is_empty());
+        let slice = crate::SliceDevice::new(device, 1 << 19, 1 << 25).unwrap();
+        assert_eq!(slice.next_data(0), data.start - (1 << 19)..data.end - (1 << 19));
+        assert_eq!(slice.next_data(1 << 21), 1 << 25..1 << 25);
     }
 
     #[test]

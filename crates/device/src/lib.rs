@@ -22,6 +22,7 @@
 #![deny(missing_docs)]
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 mod aligned;
@@ -77,6 +78,12 @@ pub trait Device: Send + Sync {
         self.read_at(buf, offset)
     }
 
+    /// The first bytes from `offset` on that may be something else than zeros, as far as a sparse
+    /// file shows that by its holes. Empty if nothing follows.
+    fn next_data(&self, offset: u64) -> Range<u64> {
+        offset..self.size_bytes().max(offset)
+    }
+
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
@@ -120,6 +127,9 @@ macro_rules! delegate {
             }
             fn original_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
                 (**self).original_at(buf, offset)
+            }
+            fn next_data(&self, offset: u64) -> Range<u64> {
+                (**self).next_data(offset)
             }
             fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
                 (**self).write_at(buf, offset)

@@ -1,6 +1,7 @@
 //! A byte range of another device, such as a partition.
 
 use std::io;
+use std::ops::Range;
 
 use super::{Device, buffer_within, end_within};
 
@@ -41,6 +42,12 @@ impl<D: Device> Device for SliceDevice<D> {
     fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         buffer_within(self.size, offset, buf)?;
         self.inner.read_fresh_at(buf, self.start + offset)
+    }
+
+    fn next_data(&self, offset: u64) -> Range<u64> {
+        let data = self.inner.next_data(self.start.saturating_add(offset));
+        let within = |at: u64| at.saturating_sub(self.start).min(self.size.max(offset));
+        within(data.start)..within(data.end)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

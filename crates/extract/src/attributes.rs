@@ -1,15 +1,9 @@
 //! Extended attributes in the form that the kernel and archives have them.
 
-use ocfs2_format::xattr::{MAX_VALUE, XattrPrefix};
-use ocfs2_volume::Error;
-use ocfs2_volume::xattr::Xattr;
+use ocfs2_format::acl::{self, AclEntry};
+use ocfs2_format::xattr::MAX_VALUE;
 
 use crate::{Copied, CopyError};
-
-/// What comes before an access control list in the kernel's interface, and is not on the disk.
-const ACL_VERSION: [u8; 4] = 2_u32.to_le_bytes();
-/// Bytes of an entry of an access control list.
-const ACL_ENTRY: usize = 8;
 
 /// Calls `each` with every attribute of an inode that can be read: its whole name, its value.
 /// Returns the first problem with the others.
@@ -26,7 +20,10 @@ pub(super) fn each_attribute(
                 let wrong = "Names or values of attributes are outside their area";
                 return Err(CopyError::Failed(format!("{wrong} {what}")));
             }
-            let value = value(it, &xattr).map_err(|err| CopyError::reading(&err, &what))?;
+            let value = it
+                .volume
+                .shown_xattr_value(&xattr)
+                .map_err(|err| CopyError::reading(&err, &what))?;
             Ok((xattr.name, value))
         });
         match read {
@@ -37,35 +34,21 @@ pub(super) fn each_attribute(
     Ok(first)
 }
 
-/// The value as `getxattr` returns it.
-fn value(it: &Copied<'_>, xattr: &Xattr) -> Result<Vec<u8>, Error> {
-    let value = it.volume.xattr_value(xattr)?;
-    Ok(match xattr.prefix {
-        XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault => {
-            [&ACL_VERSION[..], &value].concat()
-        }
-        _ => value,
-    })
-}
-
 /// The text of an access control list that `getxattr` returned, as archives have it, with numbers
 /// for users and groups; `None` if it is none.
 pub(super) fn acl_text(value: &[u8]) -> Option<String> {
-    let entries = value.strip_prefix(&ACL_VERSION)?;
-    let (entries, []) = entries.as_chunks::<ACL_ENTRY>() else { return None };
-    let texts = entries.iter().map(|[tag, tag1, perm, perm1, id @ ..]| {
-        let (tag, perm) = (u16::from_le_bytes([*tag, *tag1]), u16::from_le_bytes([*perm, *perm1]));
-        let id = u32::from_le_bytes(*id);
-        let who = match tag {
-            0x01 => "user:".to_owned(),
-            0x02 => format!("user:{id}"),
-            0x04 => "group:".to_owned(),
-            0x08 => format!("group:{id}"),
-            0x10 => "mask:".to_owned(),
-            0x20 => "other:".to_owned(),
+    let entries = acl::entries(value.strip_prefix(&acl::VERSION)?)?;
+    let texts = entries.iter().map(|AclEntry { tag, id, permissions }| {
+        let who = match *tag {
+            AclEntry::USER_OBJ => "user:".to_owned(),
+            AclEntry::USER => format!("user:{id}"),
+            AclEntry::GROUP_OBJ => "group:".to_owned(),
+            AclEntry::GROUP => format!("group:{id}"),
+            AclEntry::MASK => "mask:".to_owned(),
+            AclEntry::OTHER => "other:".to_owned(),
             _ => return None,
         };
-        let letter = |bit, letter| if perm & bit == 0 { '-' } else { letter };
+        let letter = |bit, letter| if permissions & bit == 0 { '-' } else { letter };
         Some(format!("{who}:{}{}{}", letter(4, 'r'), letter(2, 'w'), letter(1, 'x')))
     });
     Some(texts.collect::<Option<Vec<_>>>()?.join(","))
@@ -82,7 +65,7 @@ mod tests {
         let none = u32::MAX;
         let list = [entry(1, 6, none), entry(2, 4, 1000), entry(4, 4, none), entry(8, 7, 5)];
         let rest = [entry(0x10, 7, none), entry(0x20, 0, none)];
-        let value = [ACL_VERSION.to_vec(), list.concat(), rest.concat()].concat();
+        let value = [acl::VERSION.to_vec(), list.concat(), rest.concat()].concat();
         let text = "user::rw-,user:1000:r--,group::r--,group:5:rwx,mask::rwx,other::---";
         assert_eq!(acl_text(&value).as_deref(), Some(text));
         assert_eq!(acl_text(&value[..value.len() - 1]), None);

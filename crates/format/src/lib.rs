@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+pub mod acl;
 pub mod bitmap;
 pub mod block;
 pub mod chain;

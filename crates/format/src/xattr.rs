@@ -75,6 +75,20 @@ impl XattrPrefix {
         Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
     }
 
+    /// The prefix and the stored part of a full name; `None` if no attribute has that name. An access
+    /// control list has no name but its prefix, and all others have one.
+    pub fn split(name: &[u8]) -> Option<(Self, &[u8])> {
+        Self::ALL.into_iter().find_map(|prefix| {
+            let rest = name.strip_prefix(prefix.as_str().as_bytes())?;
+            (prefix.is_acl() == rest.is_empty()).then_some((prefix, rest))
+        })
+    }
+
+    /// Whether the value is an access control list, as in [`crate::acl`].
+    pub fn is_acl(self) -> bool {
+        matches!(self, Self::PosixAclAccess | Self::PosixAclDefault)
+    }
+
     /// The code of the prefix, 1 to 5.
     pub fn code(self) -> u8 {
         self as u8 + 1

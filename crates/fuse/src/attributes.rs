@@ -7,9 +7,6 @@ use ocfs2_format::dinode::FileKind;
 use ocfs2_format::xattr::XattrPrefix;
 use ocfs2_volume::{Error, Inode, Timestamp, Volume};
 
-/// What comes before an access control list in the kernel's interface, and is not on the disk.
-const ACL_VERSION: [u8; 4] = 2_u32.to_le_bytes();
-
 /// Bytes of a unit of `st_blocks`.
 const UNIT: u64 = 512;
 
@@ -65,17 +62,9 @@ pub(crate) fn attributes(volume: &Volume, ino: INodeNo, inode: &Inode) -> Option
 
 /// The value of an attribute as getxattr(2) returns it; `None` if the inode has none of that name.
 pub(crate) fn value(volume: &Volume, inode: &Inode, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-    let is_list = |prefix: XattrPrefix| {
-        matches!(prefix, XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault)
-    };
-    let split = XattrPrefix::ALL.into_iter().find_map(|prefix| {
-        let rest = name.strip_prefix(prefix.as_str().as_bytes())?;
-        (rest.is_empty() == is_list(prefix)).then_some((prefix, rest))
-    });
-    let Some((prefix, rest)) = split else { return Ok(None) };
+    let Some((prefix, rest)) = XattrPrefix::split(name) else { return Ok(None) };
     let Some(xattr) = volume.xattr(inode, prefix, rest)? else { return Ok(None) };
-    let value = volume.xattr_value(&xattr)?;
-    Ok(Some(if is_list(prefix) { [&ACL_VERSION[..], &value].concat() } else { value }))
+    volume.shown_xattr_value(&xattr).map(Some)
 }
 
 /// The names of all attributes, each with a NUL after it, as listxattr(2) returns them. Those of

@@ -5,10 +5,7 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{
-    CannotAsk, Interrupt, Interrupted, Output, Status, confirm, print_error, print_note,
-    print_warning, shown,
-};
+use ocfs2_cli::{CannotAsk, Interrupt, Output, Status, confirm, print_note, print_warning, shown};
 use ocfs2_device::Device;
 use ocfs2_users::{Consent, Look, Occupant};
 use ocfs2_volume::find::resolve as resolve_device;
@@ -23,9 +20,6 @@ use crate::{
     ClusterId, Facts, Files, FillError, Options, Plan, Progress, Random, Settings, Source, Stage,
     WriteOptions, resolve,
 };
-
-/// The exit status after a signal, as a shell reports it for SIGINT.
-const INTERRUPTED: Status = Status(130);
 
 /// Makes the volume and prints what mkfs.ocfs2 prints.
 ///
@@ -43,15 +37,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
         extent: options.extent,
         force: cli.force,
     })?;
-    let made = make(cli, &options, time, &mut target, &mut messages);
-    let status = made.with_context(|| shown(&cli.device));
-    match status {
-        Err(err) if is_interrupted(&err) => {
-            print_error(&err);
-            Ok(INTERRUPTED)
-        }
-        status => status,
-    }
+    make(cli, &options, time, &mut target, &mut messages).with_context(|| shown(&cli.device))
 }
 
 fn make(
@@ -380,13 +366,6 @@ impl Device for Nowhere {
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn is_interrupted(err: &anyhow::Error) -> bool {
-    err.chain().any(|cause| {
-        let io = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause.is::<Interrupted>() || io.is_some_and(|inner| inner.is::<Interrupted>())
-    })
 }
 
 /// Seconds since 1970: the value of `SOURCE_DATE_EPOCH`, or the present time.

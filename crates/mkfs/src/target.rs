@@ -29,6 +29,9 @@ pub enum TargetError {
     /// It cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The disk that is to have the partition does not exist.
+    #[error("{}: no such file or directory; --partition needs a disk that has partitions", ocfs2_cli::shown(.0))]
+    NoDisk(PathBuf),
     /// The file does not exist, and there is no size to create it with.
     #[error("{}: no such file or directory; a size such as 4G creates an image", ocfs2_cli::shown(.0))]
     NoSize(PathBuf),
@@ -82,6 +85,9 @@ impl Target {
         let file = match fs::metadata(&request.path) {
             Ok(meta) if meta.is_file() && size.is_some_and(|size| meta.len() < size) => File::Short,
             Err(err) if err.kind() == io::ErrorKind::NotFound && can_be_made(&request.path) => {
+                if request.partition.is_some() {
+                    return Err(TargetError::NoDisk(request.path));
+                }
                 if size.is_none() {
                     return Err(TargetError::NoSize(request.path));
                 }

@@ -17,9 +17,6 @@ const LEAVE: &str = "\x1b[?1049l";
 /// Clears the screen and moves to the top left corner.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// The exit status after a signal, as a shell reports it for SIGINT.
-const INTERRUPTED: Status = Status(130);
-
 /// Time after which the reason for waiting is shown.
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -72,7 +69,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let watched = watch(cli, &mut out, seconds, &interrupt);
     // Restores the terminal in any case.
     out.control(LEAVE)?;
-    watched.map(|()| INTERRUPTED)
+    watched.map(|()| Status::INTERRUPTED)
 }
 
 /// Shows the list on the alternate screen until a signal arrives.

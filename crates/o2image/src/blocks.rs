@@ -24,6 +24,18 @@ impl Blocks {
         Self(blocks)
     }
 
+    /// The blocks of the set that `is_kept` approves of.
+    pub fn retained(&self, mut is_kept: impl FnMut(u64) -> bool) -> Self {
+        let mut kept: Vec<Range<u64>> = Vec::new();
+        for block in self.0.iter().cloned().flatten().filter(|block| is_kept(*block)) {
+            match kept.last_mut().filter(|last| last.end == block) {
+                Some(last) => last.end += 1,
+                None => kept.push(block..block + 1),
+            }
+        }
+        Self(kept)
+    }
+
     /// The ranges of consecutive blocks.
     pub fn ranges(&self) -> &[Range<u64>] {
         &self.0
@@ -63,6 +75,8 @@ mod tests {
             let blocks = Blocks::of(ranges, 50);
             prop_assert!(blocks.ranges().windows(2).all(|two| two[0].end < two[1].start));
             prop_assert_eq!(blocks.count(), set.len() as u64);
+            let even = Blocks::of(set.iter().filter(|it| *it % 3 != 0).map(|it| *it..it + 1).collect(), 50);
+            prop_assert_eq!(blocks.retained(|it| it % 3 != 0), even);
             for block in 0..70 {
                 prop_assert_eq!(blocks.contains(block), set.contains(&block));
                 prop_assert_eq!(blocks.count_below(block), set.range(..block).count() as u64);

@@ -97,7 +97,15 @@ impl Sink {
     /// # Errors
     /// If it cannot be written.
     pub fn skip_to(&mut self, offset: u64) -> io::Result<()> {
-        let mut left = offset.saturating_sub(self.at);
+        self.skip(offset.saturating_sub(self.at))
+    }
+
+    /// Leaves out `len` bytes, which read as zeros.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn skip(&mut self, len: u64) -> io::Result<()> {
+        let mut left = len;
         self.at += left;
         match &mut self.out {
             Out::File { file, .. } => in_progress(file)?.seek(SeekFrom::Start(self.at)).map(drop),

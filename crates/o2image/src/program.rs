@@ -158,6 +158,13 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
         return Ok(Status::FAILURE);
     }
     interrupt.check()?;
+    let grown = there.as_ref().map(|device| device.size_bytes()).filter(|size| *size < needed);
+    if let Some(size) = grown {
+        let target = shown(target);
+        print_note(format_args!(
+            "{target}: becomes as long as the volume: {size} to {needed} bytes"
+        ));
+    }
     let bar = progress(!cli.quiet);
     let write = |device: &dyn Device| {
         let installed = install(&volume, &blocks, device, &occupant, &*bar, interrupt);

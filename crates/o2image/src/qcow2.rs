@@ -135,6 +135,10 @@ pub fn write(
     let clusters = blocks.ranges().iter();
     let clusters = clusters.map(|it| it.start / per_cluster..it.end.div_ceil(per_cluster));
     let clusters = Blocks::of(clusters.collect(), u64::MAX);
+    let clusters = clusters.retained(|cluster| {
+        let end = (cluster + 1) * per_cluster;
+        source.next_data(cluster * per_cluster) < end
+    });
     let layout = Layout::new(size, &clusters);
     let mut header = layout.header(size);
     header.resize(CLUSTER as usize, 0);

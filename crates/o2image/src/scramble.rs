@@ -175,7 +175,11 @@ pub fn scramble(
 ) -> Result<(Volume, Vec<String>)> {
     for slot in 0..volume.max_slots() {
         if volume.journal_is_dirty(slot)? {
-            bail!("the journal of slot {slot} has to be replayed before names can be scrambled");
+            bail!(
+                "the journal of slot {slot} has to be replayed before names can be scrambled: save \
+                 a raw image (-r), replay its journals (debugfs.ocfs2 -w -R jr IMAGE), and \
+                 scramble that"
+            );
         }
     }
     let mut edit = Edit::new(volume, EditOptions::default());

@@ -1,5 +1,6 @@
 //! Writing an image.
 
+use std::io;
 use std::ops::Range;
 
 use anyhow::Result;
@@ -56,10 +57,30 @@ impl Source<'_> {
         bytes
     }
 
+    /// The first block from `block` on that may hold something else than zeros, as far as that is
+    /// known without reading.
+    pub fn next_data(&self, block: u64) -> u64 {
+        self.device.next_data(block * self.block_size).start / self.block_size
+    }
+
+    /// Fills `bytes`, which are zeros, from `offset`, without reading holes.
+    fn read_data(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset + bytes.len() as u64;
+        let mut data = self.device.next_data(offset);
+        while data.start < end && !data.is_empty() {
+            let within = |at: u64| (at.min(end) - offset) as usize;
+            if let Some(part) = bytes.get_mut(within(data.start)..within(data.end)) {
+                self.device.read_at(part, data.start)?;
+            }
+            data = self.device.next_data(data.end);
+        }
+        Ok(())
+    }
+
     fn read_as_it_is(&self, range: Range<u64>, unreadable: &mut Unreadable) -> Vec<u8> {
         let size = self.block_size;
         let mut bytes = vec![0; ((range.end - range.start) * size) as usize];
-        if self.device.read_at(&mut bytes, range.start * size).is_ok() {
+        if self.read_data(&mut bytes, range.start * size).is_ok() {
             return bytes;
         }
         for (block, bytes) in range.zip(bytes.chunks_exact_mut(size as usize)) {
@@ -116,7 +137,10 @@ pub fn write_image(
             // Pieces are aligned, so that no bucket of attributes is split.
             let piece = PIECE / size;
             let end = range.end.min((at / piece + 1) * piece);
-            sink.write(&source.read(at..end, &mut unreadable))?;
+            match source.next_data(at) >= end {
+                true => sink.skip((end - at) * size)?,
+                false => sink.write(&source.read(at..end, &mut unreadable))?,
+            }
             done += end - at;
             at = end;
             progress.update(done);

@@ -38,11 +38,12 @@ pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
     (!names.is_empty()).then(|| format!("it holds: {}", names.join("; ")))
 }
 
-/// Returns an error followed by what is on `device` instead, if that is known; see [`instead`].
+/// Returns the error about a missing superblock followed by what is on `device` instead, if that is
+/// known, see [`instead`]; otherwise by what helps if there was a volume.
 pub fn explained(err: &dyn Display, device: &dyn Device, choose: &str) -> String {
     match instead(device, choose) {
         Some(instead) => format!("{err}; {instead}"),
-        None => err.to_string(),
+        None => format!("{err}; if there was a volume, fsck.ocfs2 --salvage looks for its rest"),
     }
 }
 

@@ -297,7 +297,7 @@ impl<'a> Run<'a> {
     fn hash_as(&mut self, volume: &Volume, changes: &[Change]) -> Result<()> {
         if self.cli.name_hash.is_none() && changes.iter().any(Change::is_long) {
             let shown = name_hash::shown(volume, &self.interrupt)?;
-            self.name_hash = shown.unwrap_or_else(name_hash::of_this_kernel);
+            self.name_hash = shown.unwrap_or_else(ocfs2_users::name_hash::of_this_kernel);
         }
         Ok(())
     }

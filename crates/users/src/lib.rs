@@ -9,6 +9,7 @@ mod guard;
 mod held;
 pub mod holding;
 pub mod lock;
+pub mod name_hash;
 mod occupant;
 pub mod regions;
 pub mod resize;

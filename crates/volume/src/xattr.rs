@@ -4,6 +4,7 @@ mod find;
 
 use std::collections::VecDeque;
 
+use ocfs2_format::acl;
 use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::xattr::{
     BUCKET_SIZE, MAX_VALUE, XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrItem, XattrPrefix,
@@ -214,6 +215,16 @@ impl Volume {
         let mut xattrs = self.xattrs(inode).collect::<Result<Vec<_>, _>>()?;
         xattrs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(xattrs)
+    }
+
+    /// The value of an attribute as getxattr(2) returns it: an access control list has its version
+    /// before it.
+    ///
+    /// # Errors
+    /// As [`Volume::xattr_value`].
+    pub fn shown_xattr_value(&self, xattr: &Xattr) -> Result<Vec<u8>, Error> {
+        let value = self.xattr_value(xattr)?;
+        Ok(if xattr.prefix.is_acl() { acl::shown(&value) } else { value })
     }
 
     /// The value of an attribute.

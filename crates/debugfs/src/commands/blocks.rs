@@ -15,10 +15,12 @@ use crate::shell::Shell;
 use crate::show::group::{self, Group};
 use crate::show::{extents, refcount as show};
 use crate::volume::{Fs, Visited};
+use crate::words::number;
 
-/// Parses `<block>`, which has to be a block of the volume.
+/// Parses `<block>`, which has to be a block of the volume. The brackets may be left out, unlike in
+/// the C tool.
 pub(super) fn block(fs: &Fs, word: &[u8]) -> Result<Blkno, Failure> {
-    let blkno = block_of(word).ok_or(Failure::Usage)?;
+    let blkno = block_of(word).or_else(|| number(word).map(Blkno)).ok_or(Failure::Usage)?;
     if !fs.is_block(blkno) {
         return Err(Problem::InvalidBlock).explain(|| format!("- {blkno}"));
     }

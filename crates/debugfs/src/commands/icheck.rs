@@ -41,11 +41,19 @@ pub(super) fn icheck(
 ) -> Result<(), Failure> {
     let fs = shell.fs()?;
     only(words)?;
-    let mut found = Vec::new();
+    let (mut found, mut is_answered) = (Vec::new(), true);
     for word in words.iter().take(MOST_WORDS) {
-        let blkno = number(word).map(Blkno).filter(|blkno| blkno.0 < fs.volume.geometry().blocks());
-        let shown = || format!("- {}", ocfs2_cli::terminal(word));
-        found.push((blkno.ok_or(Problem::InvalidBlock).explain(shown)?, Owner::Unknown));
+        match number(word).map(Blkno).filter(|blkno| blkno.0 < fs.volume.geometry().blocks()) {
+            Some(blkno) => found.push((blkno, Owner::Unknown)),
+            None => {
+                is_answered = false;
+                let (problem, word) = (Problem::InvalidBlock, ocfs2_cli::terminal(word));
+                out.say(&format!("icheck: {problem} - {word}"));
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::Said);
     }
     quick(fs, &mut found)?;
     if found.iter().any(|(_, owner)| matches!(owner, Owner::Unknown)) {
@@ -75,7 +83,7 @@ pub(super) fn icheck(
             format_args!("\t{:<15}   {inode:<15}   {offset:<15}", blkno.0),
         )?;
     }
-    Ok(())
+    if is_answered { Ok(()) } else { Err(Failure::Said) }
 }
 
 /// Finds owners without reading all inodes.

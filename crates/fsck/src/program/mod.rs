@@ -17,7 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::encode::{json_path, json_path_escaped};
 use ocfs2_cli::{
-    Interrupt, Interrupted, Status, argument, causes, confirm, print_error, print_warning, shown,
+    Interrupt, Interrupted, Status, argument, causes, confirm, is_interrupted, print_error,
+    print_warning, shown,
 };
 use ocfs2_device::{CountingDevice, Device, holders::Holder};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
@@ -91,11 +92,6 @@ pub fn run(cli: &Cli) -> Result<Status> {
     let result = run.all();
     run.finish_saving();
     run.finish(result)
-}
-
-/// Whether a signal ended the run.
-fn is_cancelled(err: &anyhow::Error) -> bool {
-    err.chain().any(|cause| cause.is::<Interrupted>())
 }
 
 /// Seconds since 1970.
@@ -203,7 +199,7 @@ impl<'a> Run<'a> {
         };
         // A read that failed because of the signal is not an error of the device.
         match all {
-            Err(err) if interrupt.requested() && !self.written && !is_cancelled(&err) => {
+            Err(err) if interrupt.requested() && !self.written && !is_interrupted(&err) => {
                 Err(Interrupted.into())
             }
             all => all,
@@ -384,7 +380,14 @@ impl<'a> Run<'a> {
             _ if self.cli.salvage => return self.source_by_survey(source, device, err, interrupt),
             other => {
                 other?;
-                return Err(err.into());
+                if !matches!(err, OpenVolumeError::NotOcfs2 { .. }) {
+                    return Err(err.into());
+                }
+                let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
+                bail!(
+                    "{err}; if there was a volume, fsck.ocfs2 --salvage {partition}{device} looks \
+                     for its rest"
+                );
             }
         };
         let use_it = match self.cli.mode() {
@@ -748,7 +751,7 @@ impl<'a> Run<'a> {
         let error = result.err();
         if let Some(err) = &error {
             self.drop_lost_file();
-            let cancelled = is_cancelled(err);
+            let cancelled = is_interrupted(err);
             (self.bits.cancelled, self.bits.failed) = (cancelled, !cancelled);
             self.bits.left |= cancelled && self.has_mark;
             self.bits.corrected |= self.written && self.slots_recovered > 0;

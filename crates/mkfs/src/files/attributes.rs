@@ -1,5 +1,6 @@
 //! Extended attributes: in the inode, in a separate block, or in buckets.
 
+use ocfs2_format::acl;
 use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::feature::Incompat;
@@ -159,21 +160,12 @@ impl Files<'_> {
         if !self.plan.layout.has(Incompat::XATTR) {
             return Err(FillError::NoAttributes { name: shown() });
         }
-        let is_acl =
-            |prefix| matches!(prefix, XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault);
-        let found = XattrPrefix::ALL.into_iter().find_map(|prefix| {
-            let name = full_name.strip_prefix(prefix.as_str().as_bytes())?;
-            (is_acl(prefix) == name.is_empty()).then(|| (prefix, name.to_vec()))
-        });
-        let Some((prefix, name)) = found else {
+        let Some((prefix, name)) = XattrPrefix::split(full_name) else {
             return Err(FillError::AttributeKind { name: shown() });
         };
-        // The kernel's interface has a version before the list, which is not stored.
-        let value = match is_acl(prefix) {
+        let value = match prefix.is_acl() {
             false => value,
-            true => value
-                .strip_prefix(&[2, 0, 0, 0])
-                .filter(|entries| entries.len().is_multiple_of(8))
+            true => acl::stored(value)
                 .ok_or_else(|| wrong("it is not an access control list of version 2"))?,
         };
         if name.len() > usize::from(u8::MAX) {
@@ -186,14 +178,14 @@ impl Files<'_> {
             return Err(wrong("its value is longer than 65536 bytes"));
         }
         let hash = uuid_hash(self.plan.settings.uuid.as_bytes());
-        let hash = xattr_hash(&name, hash, self.plan.settings.name_hash);
-        let mut pair = padded(name.clone());
+        let hash = xattr_hash(name, hash, self.plan.settings.name_hash);
+        let mut pair = padded(name.to_vec());
         if value.len() as u64 <= MAX_LOCAL_VALUE {
             pair.extend(padded(value.to_vec()));
         } else {
             pair.extend(self.value_root(value)?);
         }
-        Ok(Item { prefix, name, hash, size: value.len() as u64, pair })
+        Ok(Item { prefix, name: name.to_vec(), hash, size: value.len() as u64, pair })
     }
 
     /// Writes a value to its own clusters. Returns the root of its tree.

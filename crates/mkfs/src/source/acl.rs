@@ -1,17 +1,9 @@
 //! Access control lists in the text form of archives.
 
-/// Tags of entries.
-const USER_OBJ: u16 = 0x01;
-const USER: u16 = 0x02;
-const GROUP_OBJ: u16 = 0x04;
-const GROUP: u16 = 0x08;
-const MASK: u16 = 0x10;
-const OTHER: u16 = 0x20;
-/// The ID of an entry for no particular user or group.
-const NO_ID: u32 = u32::MAX;
+use ocfs2_format::acl::{self, AclEntry};
 
 /// Length of a list for only owner, group and others.
-pub(super) const MINIMAL: usize = 4 + 3 * 8;
+pub(super) const MINIMAL: usize = acl::VERSION.len() + 3 * AclEntry::SIZE;
 
 /// Parses a list such as `user::rw-,user:1000:r--,group::r--,mask::r--,other::---`. Returns it in
 /// the form of `getxattr`; `None` if it is not valid, or an entry has no number. The number may be
@@ -29,17 +21,17 @@ pub(super) fn parse(text: &str) -> Option<Vec<u8>> {
             _ => return None,
         };
         let tag = match (kind, name.is_empty()) {
-            ("user" | "u", true) => USER_OBJ,
-            ("user" | "u", false) => USER,
-            ("group" | "g", true) => GROUP_OBJ,
-            ("group" | "g", false) => GROUP,
-            ("mask" | "m", true) => MASK,
-            ("other" | "o", true) => OTHER,
+            ("user" | "u", true) => AclEntry::USER_OBJ,
+            ("user" | "u", false) => AclEntry::USER,
+            ("group" | "g", true) => AclEntry::GROUP_OBJ,
+            ("group" | "g", false) => AclEntry::GROUP,
+            ("mask" | "m", true) => AclEntry::MASK,
+            ("other" | "o", true) => AclEntry::OTHER,
             _ => return None,
         };
         let id = match tag {
-            USER | GROUP => number.unwrap_or(name).parse().ok()?,
-            _ => NO_ID,
+            AclEntry::USER | AclEntry::GROUP => number.unwrap_or(name).parse().ok()?,
+            _ => AclEntry::NO_ID,
         };
         let mut bits = 0_u16;
         for letter in permissions.chars() {
@@ -51,17 +43,12 @@ pub(super) fn parse(text: &str) -> Option<Vec<u8>> {
                 _ => return None,
             };
         }
-        entries.push((tag, id, bits));
+        entries.push(AclEntry { tag, id, permissions: bits });
     }
     // The kernel requires this order.
     entries.sort_unstable();
-    let mut bytes = vec![2, 0, 0, 0];
-    for (tag, id, bits) in entries {
-        bytes.extend(tag.to_le_bytes());
-        bytes.extend(bits.to_le_bytes());
-        bytes.extend(id.to_le_bytes());
-    }
-    Some(bytes)
+    let stored: Vec<_> = entries.into_iter().flat_map(AclEntry::encoded).collect();
+    Some(acl::shown(&stored))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use ocfs2_format::dinode::{Arm, DynFeatures, InodeFlags};
+use ocfs2_format::dinode::{Arm, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::feature::Incompat;
@@ -19,7 +19,8 @@ use crate::{Error, Inode, Volume};
 
 impl Edit {
     /// Frees an inode with all it has, whatever its number of links. The caller takes care of the
-    /// names that point to it.
+    /// names that point to it. Its freed block keeps what it says of the contents, so that the file
+    /// can be restored until something of it is used again; Linux does not leave that.
     ///
     /// # Errors
     /// Something of it is damaged.
@@ -37,17 +38,26 @@ impl Edit {
         }
         self.give_inode(&inode.dinode)?;
         let (time, indexed) = (self.time(), self.has(Incompat::INDEXED_DIRS));
-        self.update_dinode(blkno, |dinode, _| {
-            dinode.i_size = 0;
+        // A part of an orphan may have been given back before.
+        let is_orphan = inode.dinode.flags().contains(InodeFlags::ORPHANED);
+        let is_kept = !is_orphan && inode.kind() == Some(FileKind::Regular);
+        self.update_dinode(blkno, |dinode, list| {
+            if is_kept {
+                (dinode.i_size, dinode.i_clusters) = (inode.dinode.i_size, inode.dinode.i_clusters);
+                for (byte, before) in list.iter_mut().zip(inode.id2()) {
+                    *byte = *before;
+                }
+            } else {
+                dinode.i_size = 0;
+                dinode.i_xattr_loc = Blkno(0);
+                let gone = DynFeatures::HAS_XATTR | DynFeatures::INLINE_XATTR;
+                dinode.i_dyn_features = (dinode.dyn_features() - gone).bits();
+            }
             dinode.set_links_count(0, indexed);
             dinode.i_dtime = time.seconds as u64;
             dinode.i_flags = (dinode.flags() - InodeFlags::VALID - InodeFlags::ORPHANED).bits();
-            (dinode.i_xattr_loc, dinode.i_dx_root) = (Blkno(0), Blkno(0));
-            dinode.i_refcount_loc = Blkno(0);
-            let gone = DynFeatures::HAS_XATTR
-                | DynFeatures::INLINE_XATTR
-                | DynFeatures::INDEXED_DIR
-                | DynFeatures::HAS_REFCOUNT;
+            (dinode.i_dx_root, dinode.i_refcount_loc) = (Blkno(0), Blkno(0));
+            let gone = DynFeatures::INDEXED_DIR | DynFeatures::HAS_REFCOUNT;
             dinode.i_dyn_features = (dinode.dyn_features() - gone).bits();
         })
     }

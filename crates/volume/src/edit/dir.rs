@@ -9,7 +9,7 @@ use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::dir::FileType;
 use ocfs2_format::dx::DxEntry;
-use ocfs2_format::hash::{NameHash, dx_hash};
+use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
 
 use super::entry_block::{EntryBlock, NewEntry, has_room};
 use super::index::Index;
@@ -167,6 +167,7 @@ impl Edit {
     /// and into the index.
     fn add_indexed(&mut self, parent: &Inode, new: &NewEntry<'_>) -> Result<(), EditError> {
         self.verify_new(parent, new)?;
+        let sign = self.sign_in(parent, new.name)?;
         let mut index = Index::read(&self.volume, parent)?;
         let (mut block, before) = match self.free_block(parent, &index, new.size())? {
             Some(found) => found,
@@ -193,7 +194,7 @@ impl Edit {
             }
         }
         block.write(&self.volume)?;
-        let hash = self.hash_of(new.name);
+        let hash = dx_hash(new.name, self.superblock().s_dx_seed, sign);
         index.insert(self, dx_entry(hash, blkno))?;
         Ok(index.write(&self.volume)?)
     }
@@ -223,7 +224,24 @@ impl Edit {
         Ok(None)
     }
 
-    /// The hash with which a name is written into an index.
+    /// How a name is hashed in the index of a directory: as its other names are, so that the same
+    /// kernels find all of them, otherwise as the options say.
+    fn sign_in(&mut self, dir: &Inode, name: &[u8]) -> Result<CharSign, EditError> {
+        let default = self.options.name_hash;
+        if name.is_ascii() {
+            return Ok(default);
+        }
+        match self.sign_of.filter(|(known, _)| *known == dir.blkno) {
+            Some((_, sign)) => Ok(sign),
+            None => {
+                let sign = self.volume.shown_name_hash(dir)?.unwrap_or(default);
+                self.sign_of = Some((dir.blkno, sign));
+                Ok(sign)
+            }
+        }
+    }
+
+    /// The hash of a name in an index that is built.
     pub(super) fn hash_of(&self, name: &[u8]) -> NameHash {
         dx_hash(name, self.superblock().s_dx_seed, self.options.name_hash)
     }

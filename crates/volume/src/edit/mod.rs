@@ -103,7 +103,7 @@ pub struct EditOptions {
     pub time: Timestamp,
     /// The slot whose allocators give blocks and inodes, below the volume's number of slots.
     pub slot: u16,
-    /// How names that are added to the index of a directory are hashed.
+    /// How names are hashed in an index that does not show it by the names that it has.
     pub name_hash: CharSign,
     /// Bytes of changes that are kept in memory; the rest goes to a file. 0 is 64 MiB.
     pub memory_bytes: u64,
@@ -140,6 +140,8 @@ pub struct Edit {
     steps: u32,
     /// The generation that was given out last.
     next_generation: u32,
+    /// How names are hashed in the directory that last got one for which that matters.
+    sign_of: Option<(Blkno, CharSign)>,
 }
 
 impl fmt::Debug for Edit {
@@ -176,6 +178,7 @@ impl Edit {
             owed: quota::Owed::default(),
             steps: 0,
             next_generation,
+            sign_of: None,
         }
     }
 

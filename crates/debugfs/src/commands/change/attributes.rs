@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ocfs2_cli::terminal;
+use ocfs2_format::acl;
 use ocfs2_format::xattr::{MAX_VALUE, XattrPrefix};
 use ocfs2_volume::xattr::Xattr;
 
@@ -16,15 +17,18 @@ use crate::shell::Shell;
 
 /// Splits the name of an attribute into its prefix and the rest.
 fn named(word: &[u8]) -> Result<(XattrPrefix, &[u8]), Failure> {
-    let mut prefixes = XattrPrefix::ALL;
-    // The longer one of two matching prefixes is meant.
-    prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.as_str().len()));
-    let mut found = prefixes
-        .iter()
-        .filter_map(|prefix| Some((*prefix, word.strip_prefix(prefix.as_str().as_bytes())?)));
-    found.next().ok_or_else(|| {
+    XattrPrefix::split(word).ok_or_else(|| {
         refused(word, "is not the name of an attribute: it begins with user. or another space")
     })
+}
+
+/// The value to store. An access control list may be in the form of getxattr(2) or of the disk.
+fn to_store<'v>(name: &[u8], prefix: XattrPrefix, value: &'v [u8]) -> Result<&'v [u8], Failure> {
+    if !prefix.is_acl() {
+        return Ok(value);
+    }
+    let stored = acl::stored(value).or_else(|| Some(value).filter(|value| acl::is_valid(value)));
+    stored.ok_or_else(|| refused(name, "is not an access control list that Linux takes"))
 }
 
 /// `ea_list`
@@ -122,7 +126,8 @@ pub(in super::super) fn ea_set(
     };
     let (prefix, rest) = named(name)?;
     let file = file_of(shell, word)?;
-    let ((), committed) = shell.change(|edit| Ok(edit.set_xattr(file, prefix, rest, &value)?))?;
+    let value = to_store(name, prefix, &value)?;
+    let ((), committed) = shell.change(|edit| Ok(edit.set_xattr(file, prefix, rest, value)?))?;
     let what = format!("{} of inode {file} has {} bytes", terminal(name), value.len());
     say(out, &what, committed)
 }

@@ -1,7 +1,9 @@
 //! Single fields of structures, set by hand.
 
 use ocfs2_cli::terminal;
-use ocfs2_format::dinode::Dinode;
+use ocfs2_format::dinode::{Arm, Dinode, FileKind, InodeFlags};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::inline::InlineData;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::{Blkno, Block, Cpos, Structure, check};
 use ocfs2_volume::{SystemFile, Volume};
@@ -258,8 +260,7 @@ pub(super) fn change_field(
         true => shell.damage(|edit| Ok(edit.put_blocks(blkno, &block)?))?,
         false if blkno == SUPERBLOCK_BLKNO => set_superblock(shell, &block, &place, options)?,
         false => {
-            verify_type(&old, &block)?;
-            verify_structure(&block, shape, blkno, &volume)?;
+            verify_change(&old, &block, shape, blkno, &volume)?;
             shell.change(|edit| Ok(edit.put_blocks(blkno, &block)?))?.1
         }
     };
@@ -304,7 +305,7 @@ fn bytes_of<'b>(block: &'b [u8], place: &Place) -> &'b [u8] {
 }
 
 /// Fails if the type of an inode would change: its directory entries state it as well.
-pub(super) fn verify_type(before: &[u8], after: &[u8]) -> Result<(), Failure> {
+fn verify_type(before: &[u8], after: &[u8]) -> Result<(), Failure> {
     let kind = |block: &[u8]| {
         let dinode = Dinode::decode(block).ok().filter(|_| block.starts_with(&Dinode::SIGNATURE));
         dinode.map(|dinode| dinode.i_mode & TYPE)
@@ -319,13 +320,42 @@ pub(super) fn verify_type(before: &[u8], after: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Fails if a block would no longer be valid.
-pub(super) fn verify_structure(
-    block: &[u8],
+/// Fails if the size of an inode would change to one that its contents cannot have.
+fn verify_size(before: &[u8], after: &[u8], volume: &Volume) -> Result<(), Failure> {
+    let dinode =
+        |block: &[u8]| Dinode::decode(block).ok().filter(|_| block.starts_with(&Dinode::SIGNATURE));
+    let (Some(before), Some(dinode)) = (dinode(before), dinode(after)) else { return Ok(()) };
+    let size = dinode.i_size;
+    if before.i_size == size {
+        return Ok(());
+    }
+    let geometry = volume.geometry();
+    let is_file =
+        dinode.kind() == Some(FileKind::Regular) && !dinode.flags().contains(InodeFlags::SYSTEM);
+    let most = match dinode.arm() {
+        _ if !is_file => None,
+        Arm::InlineData => InlineData::data(dinode.id2(after)).ok().map(|data| data.len() as u64),
+        _ if volume.has(Incompat::SPARSE_ALLOC) => Some(geometry.most_file_bytes()),
+        _ => Some(u64::from(dinode.i_clusters) << geometry.cluster_size.bits()),
+    };
+    let why = match most {
+        Some(most) if size <= most => return Ok(()),
+        Some(most) => format!("would be more than the {most} bytes that this file can have"),
+        None => "follows from the contents, unlike that of a file".to_owned(),
+    };
+    Err(refused(b"i_size", &format!("{why}; --direct sets it nevertheless")))
+}
+
+/// Fails if a block would no longer be valid, or what it says would contradict the rest of the volume.
+pub(super) fn verify_change(
+    before: &[u8],
+    after: &[u8],
     shape: Shape,
     blkno: Blkno,
     volume: &Volume,
 ) -> Result<(), Failure> {
+    verify_type(before, after)?;
+    verify_size(before, after, volume)?;
     let wrong = |why: String| Failure::Failed(format!("{why}; --direct sets it nevertheless"));
-    shape.verify(block, blkno, volume).map_err(|err| wrong(err.to_string()))
+    shape.verify(after, blkno, volume).map_err(|err| wrong(err.to_string()))
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use ocfs2_format::{Blkno, check};
 
-use super::fields::{Options, verify_structure, verify_type};
+use super::fields::{Options, verify_change};
 use super::{refused, say};
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
@@ -162,8 +162,7 @@ fn consistently(
         if let Some(offset) = offset.filter(|_| has_checks && !options.keeps_check) {
             check::stamp(&mut block, offset);
         }
-        verify_type(&old, &block)?;
-        verify_structure(&block, Shape::default(), blkno, edit.volume())?;
+        verify_change(&old, &block, Shape::default(), blkno, edit.volume())?;
         Ok(edit.put_blocks(blkno, &block)?)
     })?;
     Ok(committed)

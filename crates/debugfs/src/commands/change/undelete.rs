@@ -211,7 +211,7 @@ pub(in super::super) fn undel(
     let interrupt = shell.interrupt().clone();
     let ((made, lost), committed) = shell.change(|edit| {
         let made = remake(edit, &past, inode, &place, &|| Ok(interrupt.check()?))?;
-        Ok((made, set_attributes(edit, &past, inode, made)?))
+        Ok((made, set_attributes(edit, &past, &deleted, made)?))
     })?;
     let what = format!("{} is inode {made} and has what inode {blkno} had", terminal(to));
     say(out, &what, committed)?;
@@ -316,11 +316,17 @@ fn remake(
 fn set_attributes(
     edit: &mut Edit,
     past: &Volume,
-    inode: &Inode,
+    deleted: &Deleted,
     made: Blkno,
 ) -> Result<bool, Failure> {
+    let mut inode = deleted.inode.clone();
     let mut lost = false;
-    for xattr in past.xattrs(inode) {
+    if deleted.kept == Kept::Block {
+        // The block of attributes may belong to another inode by now.
+        lost = !inode.dinode.i_xattr_loc.is_none();
+        inode.dinode.i_xattr_loc = Blkno(0);
+    }
+    for xattr in past.xattrs(&inode) {
         // A value outside its entry may have been overwritten.
         let Some(xattr) = xattr.ok().filter(|xattr| xattr.entry.is_local()) else {
             lost = true;
