@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 mod as_manifest;
+mod listed;
 mod yes;
 
 pub use as_manifest::{assert_as_manifest, assert_as_manifest_elsewhere, sha256, walk};
+pub use listed::listed;
 pub use yes::Yes;

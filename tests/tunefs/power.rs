@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use clap::Parser;
 use ocfs2_device::{AfterWrites, Device, DeviceOptions, FailingDevice, OverlayDevice, open};
-use ocfs2_testing::{Run, program};
+use ocfs2_testing::{Run, c_fsck_run, oracle, program};
+use ocfs2_tests::listed;
 use ocfs2_tunefs::{Cli, change_volume};
 use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::bench::{Bench, found_by_c, new_by_c, volume_at};
-use crate::rich::{listed, rich};
+use crate::rich::rich;
 
 /// Number of points at which the power fails, per scenario.
 const POINTS: u64 = 24;
@@ -83,6 +84,64 @@ fn a_change_that_is_interrupted_is_repaired_with_every_file() {
             }
         }
         assert!(is_repaired, "{line}: no point at which anything is to be repaired");
+    }
+}
+
+/// Number of last writes after each of which the power fails.
+const LAST: u64 = 24;
+
+#[test]
+fn there_is_no_moment_at_which_superblock_and_volume_have_different_sizes_or_slots() {
+    for (form, line) in [
+        ("-b 4K -C 4K", "-S"),
+        ("-b 512 -C 4K", "-S"),
+        ("-b 1K -C 4K", "-N 4"),
+        ("-b 1K -C 4K --fs-features=metaecc,usrquota", "-N 1"),
+        ("-b 4K -C 4K", "-N 1"),
+        ("-b 2K -C 8K --fs-features=metaecc", "-Sclusters"),
+    ] {
+        let bench = Bench::new(form, "48M");
+        let size = |path: &Path| {
+            let volume = volume_at(path);
+            (volume.geometry().clusters, volume.max_slots())
+        };
+        let old = size(&bench.path);
+        if line == "-S" {
+            File::options().write(true).open(&bench.path).unwrap().set_len(60 << 20).unwrap();
+        }
+        let base: Arc<dyn Device> = open(&bench.path, &DeviceOptions::default()).unwrap();
+        let after = bench.scratch.join("after.img");
+        let changed = |writes, then| match line {
+            "-Sclusters" => change_to(&base, old.0 - 500, writes, then, &after),
+            _ => change(&base, line, writes, then, &after),
+        };
+        let all = changed(u64::MAX, AfterWrites::Fail);
+        let new = size(&after);
+        let modes = [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear];
+        let mut seen = Vec::new();
+        for (writes, then) in (all.saturating_sub(LAST)..all).zip(modes.into_iter().cycle()) {
+            changed(writes, then);
+            let what = format!("{form} {line}: {then:?} after {writes} of {all} writes");
+            // The C fsck replays it as well. What comes next it does not do without a cluster.
+            if let Some(fsck) = oracle("fsck.ocfs2") {
+                let copy = bench.scratch.join("by C.img");
+                fs::copy(&after, &copy).unwrap();
+                let by_c = c_fsck_run(&fsck, "-fy", &copy).stdout;
+                let is_dirty = by_c.contains("Replaying slot 0's journal");
+                assert!(!is_dirty || by_c.contains("journal replayed successfully"), "{by_c}");
+                Run::new(program("fsck.ocfs2")).arg("-y").arg(&copy).output();
+                bench.judge_at(&copy, &format!("{what}, replayed by C: {by_c}"));
+                assert!([old, new].contains(&size(&copy)), "{what}: {:?}", size(&copy));
+            }
+            let replayed = Run::new(program("fsck.ocfs2")).arg("-y").arg(&after).output();
+            assert!(replayed.status <= 1, "{what}: {replayed}");
+            bench.judge_at(&after, &what);
+            let now = size(&after);
+            assert!([old, new].contains(&now), "{what}: {now:?}");
+            seen.push(now);
+        }
+        seen.dedup();
+        assert!(seen.contains(&new) && seen.contains(&old), "{line}: {seen:?}");
     }
 }
 

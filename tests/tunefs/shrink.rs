@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use ocfs2_device::{AfterWrites, Device, DeviceOptions, open};
 use ocfs2_testing::{CLEAN, Outcome, Run, Scratch, fixture_copy, program};
-use ocfs2_tests::assert_as_manifest_elsewhere;
+use ocfs2_tests::{assert_as_manifest_elsewhere, listed};
 
-use crate::bench::{all_codes, codes, found_by_c, volume_at};
+use crate::bench::{all_codes, found_by_c, volume_at};
 use crate::power;
-use crate::rich::{listed, rich};
+use crate::rich::rich;
 
 /// Number of points at which the power fails, per scenario.
 const POINTS: u64 = 8;
@@ -59,12 +59,28 @@ fn volumes_that_linux_filled_shrink_and_grow_back() {
         let least = clusters(&image);
         eprintln!("{name}: {full} clusters, at least {least}");
         assert!(least < full, "{name}");
+        assert_is_least(&image, name);
         File::options().write(true).open(&image).unwrap().set_len(bytes).unwrap();
         assert_eq!(tunefs(&image, "-y -Sclusters", &full.to_string()).status, 0, "{name}");
         assert_eq!(clusters(&image), full, "{name}");
         judge(&image, &known, name);
         assert_as_manifest_elsewhere(&volume_at(&image), name);
     }
+}
+
+/// Demands that a volume, which was made as small as possible, cannot be smaller.
+fn assert_is_least(image: &Path, what: &str) {
+    let least = clusters(image);
+    let before = fs::read(image).unwrap();
+    for fewer in [1, 2] {
+        let refused = tunefs(image, "-y -q -Sclusters", &(least - fewer).to_string());
+        assert_eq!(refused.status, 2, "{what}, {fewer} less than {least}: {refused}");
+        assert!(refused.stderr.contains("are not enough"), "{what}: {refused}");
+    }
+    let again = tunefs(image, "-y -v -Sclusters", "min").expect_status(0);
+    let text = format!("is already {least} clusters; nothing to do");
+    assert!(again.stderr.contains(&text), "{what}: {again}");
+    assert!(before == fs::read(image).unwrap(), "{what}");
 }
 
 /// Forms of volumes on which everything is at its end, as they were made and filled when a part of
@@ -99,14 +115,7 @@ fn an_interruption_at_any_write_leaves_a_sound_volume_and_the_next_run_goes_on()
                 |options: &str| Run::new(program("fsck.ocfs2")).arg(options).arg(&after).output();
             let replayed = fsck("-y");
             assert!(replayed.status <= 1, "{what}: {replayed}");
-            let found = codes(&after);
-            // Between the last transaction and the superblock, only that has the old size.
-            let size = BTreeSet::from(["ours: SUPERBLOCK_CLUSTERS".to_owned()]);
-            if found == size {
-                assert_eq!(fsck("-fy").status, 1, "{what}");
-            } else {
-                assert!(found.is_subset(&known), "{what}: {found:?}");
-            }
+            judge(&after, &known, &what);
             assert!(listed(&volume_at(&after), true) == before, "{what}");
             let done = tunefs(&after, "-y -q -Sclusters", &to.to_string());
             assert_eq!(done.status, 0, "{what}: {done}");
@@ -161,4 +170,21 @@ fn a_dry_run_says_what_moves_and_changes_nothing() {
     assert_eq!(small.status, 2, "{small}");
     assert!(small.stderr.contains("900 clusters are not enough"), "{small}");
     assert!(before == fs::read(&path).unwrap());
+}
+
+#[test]
+fn the_smallest_size_is_found_and_said_before() {
+    for form in FORMS {
+        let scratch = Scratch::in_memory();
+        let path = at_the_end(&scratch, form);
+        let (known, before) = (all_codes(&path), listed(&volume_at(&path), true));
+        let said = tunefs(&path, "--dry-run -Sclusters", "min").expect_status(0).stdout;
+        assert_eq!(tunefs(&path, "-y -q -Sclusters", "min").status, 0, "{form}");
+        let least = clusters(&path);
+        eprintln!("{form}: at least {least} clusters");
+        assert!(said.contains(&format!("to {least} clusters? n\n")), "{form}: {least}: {said}");
+        judge(&path, &known, form);
+        assert!(listed(&volume_at(&path), true) == before, "{form}");
+        assert_is_least(&path, form);
+    }
 }

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_testing::{CLEAN, Run, Scratch, fixture_copy, program};
+use ocfs2_tests::listed;
 use ocfs2_volume::Volume;
 use ocfs2_volume::edit::Plain;
 
 use crate::bench::{found_by_c, new_by_c, volume_at};
-use crate::rich::{listed, rich};
+use crate::rich::{change, more, rich};
 
 /// Every switch, in an order in which each has something to do.
 const SWITCHES: [&str; 20] = [
@@ -182,4 +183,27 @@ fn a_switch_in_many_transactions_is_undone_and_previewed_and_follows_other_chang
     assert_eq!(found(&path), BTreeSet::new());
     Run::new(program("fsck.ocfs2")).arg("--undo").arg(&undo).arg(&path).success();
     assert!(std::fs::read(&path).unwrap() == before);
+}
+
+#[test]
+fn what_changed_while_there_were_no_block_checks_gets_right_ones() {
+    let scratch = Scratch::in_memory();
+    let path = rich(&scratch, "-b 512 -C 4K --fs-feature-level=max-features", "64M", 200);
+    change(&path, |edit| more(edit, 0));
+    let known = found_by_c(&path);
+    assert!(tunefs(&path, "nometaecc"));
+    assert_eq!(found(&path), BTreeSet::new());
+    change(&path, |edit| more(edit, 1));
+    change(&path, |edit| {
+        let dir = edit.resolve(b"/many").unwrap().blkno;
+        for index in 0..100 {
+            let name = format!("{index}-{}", "x".repeat(index * 7 % 90));
+            edit.unlink(dir, name.as_bytes()).unwrap();
+        }
+    });
+    let before = listed(&volume_at(&path), true);
+    assert!(tunefs(&path, "metaecc"));
+    assert_eq!(found(&path), BTreeSet::new());
+    assert_eq!(new_by_c(&path, &known), [""; 0]);
+    assert!(listed(&volume_at(&path), true) == before);
 }

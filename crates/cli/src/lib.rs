@@ -27,6 +27,7 @@ mod output;
 mod people;
 mod program;
 mod progress;
+mod progress_lines;
 mod prompt;
 mod size;
 mod span;
@@ -41,6 +42,7 @@ pub use program::{
     print_warning, program_name, run, run_explaining, run_rewriting, without_error_numbers,
 };
 pub use progress::{Bar, NoProgress, Progress, progress};
+pub use progress_lines::ProgressLines;
 pub use prompt::{CannotAsk, answered, confirm, read_answer};
 pub use size::{SizeError, human_size, parse_size};
 pub use span::human_span;

@@ -31,9 +31,9 @@ use uuid::Uuid;
 /// sparse, noinline-data, nounwritten, norefcount, noxattr, nodiscontig-bg. The whole work is
 /// rehearsed in memory first, which finds damage and a lack of room. Then it is done in as many
 /// transactions as it takes, after each of which the volume is sound. If it is interrupted, the
-/// same command goes on. A transaction that is larger than every journal, as for one directory of a
-/// hundred thousand names, is written in place: if that is interrupted, fsck.ocfs2 has to repair
-/// the volume. nounwritten and nosparse fill with zeros and free what is allocated after the ends
+/// same command goes on. Nothing of this goes past the journals: if so many blocks have to change at
+/// once that the largest journal has no room for them, as for the inodes of a full allocator group
+/// and journals of 4 MiB, the change is refused; -J size=SIZE makes the journals larger. nounwritten and nosparse fill with zeros and free what is allocated after the ends
 /// of files; norefcount copies what files share; noxattr asks first, since access control lists and
 /// security labels are lost; nodiscontig-bg is refused if a group is made of several pieces.
 /// Switched off, usrquota and grpquota lose their limits.
@@ -173,12 +173,18 @@ pub struct Cli {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub quiet: u8,
 
-    /// Report which part of the work is in progress
-    #[arg(short, long)]
-    pub progress: bool,
+    /// Report which part of the work is in progress; with FD, to that file descriptor for programs
+    ///
+    /// A line of JSON is written to the descriptor when a task begins, at most eight times in a second
+    /// while it goes on, and when it ends: {"task":"Moving contents of files","done":12,"total":40}. A
+    /// total of 0 is not known. The descriptor has to be open when the program starts: a pipe, a file
+    /// or a terminal.
+    #[arg(short, long, value_name = "FD", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "given, and with a value")]
+    pub progress: Option<Option<u32>>,
 
     /// Print what was done, and the volume afterwards, as JSON; with -l or alone, only the volume
-    #[arg(long, conflicts_with_all = ["query", "list_sparse", "progress"])]
+    #[arg(long, conflicts_with_all = ["query", "list_sparse"])]
     pub json: bool,
 
     /// Save what is overwritten in the new file FILE; fsck.ocfs2 --undo restores it
@@ -193,7 +199,7 @@ pub struct Cli {
     pub device: PathBuf,
 
     /// Size of the volume for -S: a number, optionally with k, m, g, t or p, in the unit of -S; or
-    /// min, the smallest size that the volume can have, found to about 1 %
+    /// min, the smallest size that the volume can have
     #[arg(requires = "volume_size")]
     pub new_size: Option<NewSize>,
 }
@@ -344,6 +350,9 @@ mod tests {
         assert_eq!(named, Some(Some("b".into())));
         assert_eq!(parse("x -M local disk").unwrap().mount, Some(MountType::Local));
         assert!(!parse("x disk").unwrap().changes());
+        let progress = |line: &str| parse(line).unwrap().progress;
+        assert_eq!(progress("x -pv disk"), Some(None));
+        assert_eq!(progress("x --progress=3 disk"), Some(Some(3)));
     }
 
     #[test]
@@ -366,6 +375,7 @@ mod tests {
             "x --fs-features=nope disk",
             "x --usrquota-sync-interval 99 disk",
             "x -y -n disk",
+            "x --progress=no disk",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -17,6 +17,7 @@ mod size;
 mod slots;
 mod sparse;
 mod stamp;
+mod steps;
 mod work;
 
 pub use cli::{Cli, JournalOptions, MountType, NewSize, Unit, command};

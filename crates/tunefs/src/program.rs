@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ocfs2_cli::{
-    Interrupt, Output, Status, argument, confirm, is_output_closed, print_error, print_json,
-    print_note, print_warning, program_name, shown, undo_note, volume_argument,
+    Interrupt, NoProgress, Output, Progress, Status, argument, confirm, is_output_closed,
+    print_error, print_json, print_note, print_warning, shown, undo_note, volume_argument,
 };
 use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::hash::CharSign;
@@ -27,7 +27,8 @@ use crate::online::{Online, Stopped};
 use crate::report::{Entry, Outcome, Outcomes, Report};
 use crate::shrink::{self, Moved};
 use crate::size::{self, Size};
-use crate::work::Work;
+use crate::steps::progress;
+use crate::work::{Work, most_blocks};
 use crate::{Cli, check, name_hash, query, sparse};
 
 /// The change failed, and the volume is unchanged.
@@ -51,6 +52,8 @@ struct Partly;
 /// # Errors
 /// What could not be done, and why. A failed change is printed, and has a status of its own.
 pub fn run(cli: &Cli) -> Result<Status> {
+    ensure!(!cli.json || cli.progress != Some(None), "with --json, --progress needs a descriptor");
+    let progress = &*progress(cli)?;
     let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     if let Some(format) = &cli.query {
         let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
@@ -77,7 +80,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
     }
     let outcomes = Outcomes::default();
     let made = match cli.changes() {
-        true => change(cli, &outcomes).with_context(|| shown(&cli.device)),
+        true => change(cli, &outcomes, progress).with_context(|| shown(&cli.device)),
         false => Ok(()),
     };
     let status = match &made {
@@ -116,7 +119,9 @@ fn status_of(err: &anyhow::Error) -> Status {
             return if commit.is_before_writes() { UNCHANGED } else { NEEDS_FSCK };
         }
         match cause.downcast_ref::<EditError>() {
-            Some(EditError::Refused(_) | EditError::TooLarge(_)) => return Status::FAILURE,
+            Some(EditError::Refused(_) | EditError::TooLarge(_) | EditError::ManyBlocks { .. }) => {
+                return Status::FAILURE;
+            }
             Some(_) => return UNCHANGED,
             None => {}
         }
@@ -142,24 +147,30 @@ fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume
     volume.with_context(|| shown(&cli.device))
 }
 
-fn change(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
+fn change(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> Result<()> {
     if let Some(unit) = cli.volume_size
         && cli.partition.is_none()
         && let Some(online) = Online::find(&cli.device)?
     {
-        return grow_online(cli, online, unit, outcomes);
+        return grow_online(cli, online, unit, outcomes, progress);
     }
-    change_unmounted(cli, outcomes)
+    change_unmounted(cli, outcomes, progress)
 }
 
 /// Extends a volume that is mounted on this host.
-fn grow_online(cli: &Cli, mut online: Online, unit: Unit, outcomes: &Outcomes) -> Result<()> {
-    let run = Run::new(cli, outcomes)?;
+fn grow_online(
+    cli: &Cli,
+    mut online: Online,
+    unit: Unit,
+    outcomes: &Outcomes,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let run = Run::new(cli, outcomes, progress)?;
     let Some(target) = online.target(cli, unit)? else {
         run.say_same_size(online.volume());
         return Ok(());
     };
-    let question = run.size_question(online.volume(), Size::Larger(target));
+    let question = run.size_question(online.volume(), target);
     if cli.no {
         run.note(SIZE, Outcome::Possible, &question);
         return run.print(&[&format!("{question}? n"), "Nothing was changed"]);
@@ -168,24 +179,38 @@ fn grow_online(cli: &Cli, mut online: Online, unit: Unit, outcomes: &Outcomes) -
         return Ok(());
     }
     let before = online.volume().geometry().clusters;
+    progress.start(GROWING, (target - before).into());
     let mut step = |now: u32| {
         run.interrupt.check()?;
-        run.progress((now - before) as usize, (target - before) as usize, GROWING);
+        progress.update((now - before).into());
         Ok(())
     };
     online.grow(target, &mut step)?;
-    run.progress(1, 1, GROWING);
+    progress.update((target - before).into());
+    progress.finish();
     run.note(SIZE, Outcome::Done, &question);
     run.say(&format!("The filesystem has {target} clusters"));
     Ok(())
 }
 
+/// The error with what helps if the journals are too small.
+fn advised(err: anyhow::Error) -> anyhow::Error {
+    let is_large = err.chain().any(|cause| {
+        let edit = matches!(cause.downcast_ref(), Some(EditError::ManyBlocks { .. }));
+        edit || matches!(cause.downcast_ref(), Some(CommitError::TooLarge { .. }))
+    });
+    match is_large {
+        true => err.context("larger journals are needed, which -J size=SIZE makes"),
+        false => err,
+    }
+}
+
 /// Makes the changes of a volume that nobody uses.
-fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
+fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> Result<()> {
     let write = !cli.no;
     let options = VolumeOptions { write, strict: write, ..Default::default() };
     let volume = open_volume(cli, write, &options)?;
-    let mut run = Run::new(cli, outcomes)?;
+    let mut run = Run::new(cli, outcomes, progress)?;
     // Report invalid requests before examining anything.
     let resize = match cli.volume_size {
         Some(unit) => size::target(cli, &volume, unit)?,
@@ -214,7 +239,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
         } else {
             Guard::look(&volume, &clock)?;
         }
-        return run.preview(&volume, resize, &changes);
+        return run.preview(&volume, resize, &changes).map_err(advised);
     }
     // If the volume belongs to another cluster, nodes cannot be locked out.
     let mut guard = match is_copy {
@@ -245,7 +270,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes) -> Result<()> {
         let planned = Planned { changes: &[&**changes], outcome: Some(&outcome) };
         guard.gate.open(planned).context("nothing was changed")
     };
-    let result = run.change(&volume, &pass, resize, &changes);
+    let result = run.change(&volume, &pass, resize, &changes).map_err(advised);
     if let Some((saving, path)) = saving
         && saving.finish()?
         && !run.is_quiet()
@@ -272,7 +297,7 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
     let changes = Change::all(cli, volume)?;
     check::sound(volume)?;
     let outcomes = Outcomes::default();
-    let mut run = Run::new(cli, &outcomes)?;
+    let mut run = Run::new(cli, &outcomes, &NoProgress)?;
     run.hash_as(volume, &changes)?;
     run.change(volume, &|_: &Work<'_>| Ok(device), resize, &changes).map(|_| ())
 }
@@ -283,14 +308,15 @@ struct Run<'a> {
     device: String,
     interrupt: Interrupt,
     outcomes: &'a Outcomes,
+    progress: &'a dyn Progress,
     name_hash: CharSign,
 }
 
 impl<'a> Run<'a> {
-    fn new(cli: &'a Cli, outcomes: &'a Outcomes) -> Result<Self> {
+    fn new(cli: &'a Cli, outcomes: &'a Outcomes, progress: &'a dyn Progress) -> Result<Self> {
         let (device, interrupt) = (shown(&cli.device), Interrupt::install()?);
         let name_hash = cli.name_hash.unwrap_or_default();
-        Ok(Self { cli, device, interrupt, outcomes, name_hash })
+        Ok(Self { cli, device, interrupt, outcomes, progress, name_hash })
     }
 
     /// Hashes names as the volume shows it, if these changes build indexes.
@@ -302,8 +328,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn options(&self) -> EditOptions {
-        EditOptions { time: Timestamp::now(), name_hash: self.name_hash, ..EditOptions::default() }
+    fn options(&self, volume: &Volume) -> EditOptions {
+        EditOptions {
+            time: Timestamp::now(),
+            name_hash: self.name_hash,
+            most_blocks: most_blocks(volume),
+            ..EditOptions::default()
+        }
     }
 
     /// Notes the outcome of a change for the report.
@@ -326,47 +357,62 @@ impl<'a> Run<'a> {
         resize: Option<Size>,
         changes: &[Change],
     ) -> Result<Option<u64>> {
-        let size = match resize {
-            Some(size) => self.found_size(volume, size)?,
-            None => None,
+        let sizes = resize.map_or(Ok(Vec::new()), |size| self.sizes(volume, size))?;
+        let Some(last) = sizes.last().copied() else {
+            return self.transaction(volume, pass, changes).map(|()| None);
         };
-        let size = match size {
-            Some(size) if self.agrees(SIZE, &State::Ask(self.size_question(volume, size)))? => {
-                Some(size)
-            }
-            _ => None,
-        };
-        let (size, done) = match size {
-            Some(size @ Size::Larger(clusters)) => {
-                self.grow(volume, clusters, pass)?;
-                (size, "the volume was extended; then")
-            }
-            Some(size @ Size::Smaller(clusters)) => {
-                self.shrink(volume, clusters, pass)?;
-                (size, "the volume was made smaller; then")
-            }
-            _ => return self.transaction(volume, pass, changes).map(|()| None),
-        };
-        self.note(SIZE, Outcome::Done, &self.size_question(volume, size));
-        let options = VolumeOptions { write: true, strict: true, ..Default::default() };
-        let volume = Volume::open(Arc::clone(volume.device()), &options)?;
-        self.transaction(&volume, pass, changes).context(done)?;
-        let is_smaller = matches!(size, Size::Smaller(_));
+        let question = self.size_question(volume, last);
+        if !self.agrees(SIZE, &State::Ask(question.clone()))? {
+            return self.transaction(volume, pass, changes).map(|()| None);
+        }
+        let before = volume.geometry().clusters;
+        let mut volume = volume.on(Arc::clone(volume.device()));
+        let mut is_begun = false;
+        for clusters in sizes {
+            let made = match clusters > before {
+                true => self.grow(&volume, clusters, pass),
+                false => self.shrink(&volume, clusters, pass),
+            };
+            made.map_err(|err| if is_begun { err.context(Partly) } else { err })?;
+            is_begun = true;
+            let options = VolumeOptions { write: true, strict: true, ..Default::default() };
+            volume = Volume::open(Arc::clone(volume.device()), &options)?;
+        }
+        self.note(SIZE, Outcome::Done, &question);
+        let is_smaller = last < before;
+        let verb = if is_smaller { "made smaller" } else { "extended" };
+        self.transaction(&volume, pass, changes)
+            .with_context(|| format!("the volume was {verb}; then"))?;
         Ok(is_smaller.then_some(volume.geometry().size_bytes()))
     }
 
-    /// The number of clusters that a size stands for; `None` for the one that the volume has.
-    fn found_size(&self, volume: &Volume, size: Size) -> Result<Option<Size>> {
-        if size != Size::Least {
-            return Ok(Some(size));
-        }
-        let fits = |clusters| self.rehearse(volume, |work| self.shrunk(work, clusters)).map(|_| ());
-        let least = shrink::least(volume, &fits)?;
-        if least < volume.geometry().clusters {
-            return Ok(Some(Size::Smaller(least)));
-        }
-        self.say_same_size(volume);
-        Ok(None)
+    /// The sizes in clusters that the volume gets, one after the other; none if it stays as it is.
+    /// Where everything has moved, there may be room for a size that is smaller still.
+    fn sizes(&self, volume: &Volume, size: Size) -> Result<Vec<u32>> {
+        let (Size::Larger(clusters) | Size::Smaller(clusters)) = size else {
+            let (mut sizes, mut now) = (Vec::new(), volume.on(Arc::clone(volume.device())));
+            let tried = Cell::new(0);
+            self.progress.start("Looking for the smallest size", 0);
+            loop {
+                let fits = |clusters| {
+                    tried.set(tried.get() + 1);
+                    self.progress.update(tried.get());
+                    self.rehearse(&now, |work| self.shrunk(work, clusters)).map(|_| ())
+                };
+                let least = shrink::least(&now, &fits)?;
+                if least == now.geometry().clusters {
+                    break;
+                }
+                sizes.push(least);
+                now = self.rehearse(&now, |work| self.shrunk(work, least))?.1;
+            }
+            self.progress.finish();
+            if sizes.is_empty() {
+                self.say_same_size(volume);
+            }
+            return Ok(sizes);
+        };
+        Ok(vec![clusters])
     }
 
     fn say_same_size(&self, volume: &Volume) {
@@ -378,13 +424,9 @@ impl<'a> Run<'a> {
         self.say(&text);
     }
 
-    fn size_question(&self, volume: &Volume, size: Size) -> String {
+    fn size_question(&self, volume: &Volume, clusters: u32) -> String {
         let (device, now) = (&self.device, volume.geometry().clusters);
-        let (verb, clusters) = match size {
-            Size::Smaller(clusters) => ("Shrink", clusters),
-            Size::Larger(clusters) => ("Grow", clusters),
-            Size::Least => ("Shrink", now),
-        };
+        let verb = if clusters < now { "Shrink" } else { "Grow" };
         format!("{verb} the filesystem on device \"{device}\" from {now} to {clusters} clusters")
     }
 
@@ -395,8 +437,7 @@ impl<'a> Run<'a> {
         clusters: u32,
         pass: &dyn Fn(&Work<'_>) -> Result<D>,
     ) -> Result<()> {
-        self.progress(0, 1, "Shrinking the filesystem");
-        let moved = self.rehearsed_shrink(volume, clusters)?;
+        let (moved, _) = self.rehearsed_shrink(volume, clusters)?;
         if moved.has_inodes() {
             print_warning(format_args!(
                 "{}: inodes get other numbers: NFS clients lose the files that they have open",
@@ -405,11 +446,10 @@ impl<'a> Run<'a> {
         }
         self.in_steps(volume, pass, |work| self.shrunk(work, clusters))?;
         self.say(&format!("The filesystem has {clusters} clusters"));
-        self.progress(1, 1, "Shrinking the filesystem");
         Ok(())
     }
 
-    fn rehearsed_shrink(&self, volume: &Volume, clusters: u32) -> Result<Moved> {
+    fn rehearsed_shrink(&self, volume: &Volume, clusters: u32) -> Result<(Moved, Volume)> {
         let moved = self.rehearse(volume, |work| self.shrunk(work, clusters));
         moved.map_err(|err| match err.downcast_ref::<EditError>() {
             Some(lack) if lack.is_no_room() => err.context(format!(
@@ -446,14 +486,16 @@ impl<'a> Run<'a> {
         clusters: u32,
         pass: &dyn Fn(&Work<'_>) -> Result<D>,
     ) -> Result<()> {
-        self.progress(0, 1, GROWING);
-        let mut work = Work::new(Edit::new(volume, self.options()), &only_one);
+        self.progress.start(GROWING, 1);
+        let edit = Edit::new(volume, self.options(volume));
+        let mut work = Work::new(edit, &only_one, &NoProgress);
         let growth = work.edit.grow(clusters)?;
         let pass = pass(&work)?;
         growth.write(&pass)?;
         work.commit(volume.max_slots(), &pass)?;
         self.say(&format!("The filesystem has {clusters} clusters"));
-        self.progress(1, 1, GROWING);
+        self.progress.update(1);
+        self.progress.finish();
         Ok(())
     }
 
@@ -469,9 +511,11 @@ impl<'a> Run<'a> {
         changes: &[Change],
     ) -> Result<()> {
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
-        let mut work = Work::new(Edit::new(volume, self.options()), &rehearsed);
+        let edit = Edit::new(volume, self.options(volume));
+        let mut work = Work::rehearsal(edit, &rehearsed);
         let (mut done, mut questions) = (Vec::new(), Vec::new());
-        for change in changes {
+        for (index, change) in changes.iter().enumerate() {
+            work.is_last = index + 1 == changes.len();
             let state = change.state(work.edit.volume(), &self.device)?;
             if let State::Done(text) = &state {
                 self.note(&change.name(), Outcome::Already, text);
@@ -490,21 +534,19 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.interrupt.check()?;
-        self.progress(0, done.len(), "Writing the changes");
         if done.iter().any(|change| change.is_long()) {
             drop(work);
             self.in_steps(volume, pass, |work| {
-                for (index, change) in done.iter().enumerate() {
-                    change.apply(work)?;
-                    self.progress(index + 1, done.len(), "Writing the changes");
-                }
+                done.iter().try_for_each(|change| change.apply(work))?;
                 work.flush()
             })?;
         } else {
+            self.progress.start("Writing the changes", done.len() as u64);
             let pass = pass(&work)?;
             work.commit(volume.max_slots(), &pass)?;
+            self.progress.update(done.len() as u64);
+            self.progress.finish();
         }
-        self.progress(done.len(), done.len(), "Writing the changes");
         for (change, question) in done.iter().zip(&questions) {
             self.note(&change.name(), Outcome::Done, question);
             if matches!(change, Change::Stack(_)) && !self.is_quiet() {
@@ -521,14 +563,18 @@ impl<'a> Run<'a> {
         Ok(self.interrupt.check()?)
     }
 
-    /// Makes changes in memory only, as one transaction.
+    /// Makes changes in memory only, as one transaction. Returns the volume with them, too.
     fn rehearse<T>(
         &self,
         volume: &Volume,
         make: impl FnOnce(&mut Work<'_>) -> Result<T>,
-    ) -> Result<T> {
+    ) -> Result<(T, Volume)> {
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
-        make(&mut Work::new(Edit::new(volume, self.options()), &rehearsed))
+        let edit = Edit::new(volume, self.options(volume));
+        let mut work = Work::rehearsal(edit, &rehearsed);
+        let made = make(&mut work)?;
+        let outcome = work.edit.volume();
+        Ok((made, outcome.on(Arc::clone(outcome.device()))))
     }
 
     /// Makes changes in several transactions, after each of which the volume can be mounted.
@@ -547,13 +593,12 @@ impl<'a> Run<'a> {
             work.commit(work.edit.max_slots(), &pass(work)?)?;
             steps.set(steps.get() + 1);
             let options = VolumeOptions { write: true, strict: true, ..Default::default() };
-            let volume = Volume::open(Arc::clone(volume.device()), &options)?;
-            let mut edit = Edit::new(&volume, self.options());
-            edit.set_limit(work.edit.limit())?;
-            work.go_on(edit);
+            work.go_on(&Volume::open(Arc::clone(volume.device()), &options)?);
             Ok(())
         };
-        let made = make(&mut Work::new(Edit::new(volume, self.options()), &commit));
+        let edit = Edit::new(volume, self.options(volume));
+        let made = make(&mut Work::new(edit, &commit, self.progress));
+        self.progress.finish();
         made.map_err(|err: anyhow::Error| match steps.get() {
             0 => err,
             _ => err.context(Partly),
@@ -563,24 +608,26 @@ impl<'a> Run<'a> {
     /// Prints the questions and messages of a dry run.
     fn preview(&self, volume: &Volume, resize: Option<Size>, changes: &[Change]) -> Result<()> {
         let say = |text: &str| self.print(&[text]);
-        let size = match resize {
-            Some(size) => self.found_size(volume, size)?,
-            None => None,
-        };
-        if let Some(size) = size {
-            let question = self.size_question(volume, size);
+        let sizes = resize.map_or(Ok(Vec::new()), |size| self.sizes(volume, size))?;
+        if let Some(last) = sizes.last() {
+            let question = self.size_question(volume, *last);
             say(&format!("{question}? n"))?;
             self.note(SIZE, Outcome::Possible, &question);
         }
-        if let Some(Size::Smaller(clusters)) = size {
-            let moved = self.rehearsed_shrink(volume, clusters)?;
+        let before = volume.geometry().clusters;
+        let mut now = volume.on(Arc::clone(volume.device()));
+        for clusters in sizes.into_iter().filter(|clusters| *clusters < before) {
+            let (moved, then) = self.rehearsed_shrink(&now, clusters)?;
             if !self.is_quiet() {
-                moved.print(volume, clusters, &mut Output::stdout())?;
+                moved.print(&now, clusters, &mut Output::stdout())?;
             }
+            now = then;
         }
         let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
-        let mut work = Work::new(Edit::new(volume, self.options()), &rehearsed);
-        for change in changes {
+        let edit = Edit::new(volume, self.options(volume));
+        let mut work = Work::rehearsal(edit, &rehearsed);
+        for (index, change) in changes.iter().enumerate() {
+            work.is_last = index + 1 == changes.len();
             let state = change.state(work.edit.volume(), &self.device)?;
             let outcome = match &state {
                 State::Done(_) => Outcome::Already,
@@ -648,14 +695,6 @@ impl<'a> Run<'a> {
     fn say(&self, text: &str) {
         if self.cli.verbose > self.cli.quiet {
             print_note(text);
-        }
-    }
-
-    fn progress(&self, done: usize, of: usize, what: &str) {
-        if self.cli.progress {
-            let percent = done * 100 / of.max(1);
-            let name = program_name();
-            let _ = writeln!(Output::stdout(), "[{name} {percent:3}% > {what}]");
         }
     }
 }

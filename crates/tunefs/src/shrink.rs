@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 use ocfs2_cli::human_size;
 use ocfs2_format::superblock::Stack;
-use ocfs2_volume::edit::{Beyond, Contents, EditError, JournalStep};
+use ocfs2_volume::edit::{Beyond, Contents, EditError, JournalStep, Shared};
 use ocfs2_volume::{SystemFile, Volume};
 
 use crate::features::inodes_that;
@@ -100,23 +100,29 @@ fn heartbeat(work: &Work<'_>, beyond: &Beyond) -> Result<()> {
 }
 
 fn journals(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
+    work.begin("Moving journals", work.edit.max_slots().into());
     for slot in 0..work.edit.max_slots() {
         let mut step = JournalStep::Done;
         loop {
-            let before = work.edit.changed_blocks();
             step = work.edit.move_journal(slot, beyond, &step)?;
             match &step {
                 JournalStep::Longer(new) => {
                     moved.journals += 1;
                     work.before.extend(new.iter().cloned().map(Piece::Zero));
                 }
-                // More than the inode has changed, and its own journal is no place for that.
-                JournalStep::Turned => work.is_in_place = work.edit.changed_blocks() > before + 1,
-                JournalStep::Cut => {}
+                JournalStep::Turned { is_inode_only: true } | JournalStep::Cut => {}
+                // Its own journal is no place for that.
+                JournalStep::Turned { .. } if work.edit.max_slots() > 1 => {
+                    work.not_through = Some(slot);
+                }
+                JournalStep::Turned { .. } => {
+                    return Err(EditError::NoRoom("the journal in so few pieces").into());
+                }
                 JournalStep::Done => break,
             }
             work.flush()?;
         }
+        work.advance(1);
     }
     Ok(())
 }
@@ -136,10 +142,12 @@ fn inodes(
         );
         return Err(EditError::Refused(text).into());
     }
+    work.begin("Moving inodes", numbers.len());
     for blkno in numbers {
         work.edit.move_inode(&mut names, blkno)?;
         moved.inodes += 1;
         work.settle()?;
+        work.advance(1);
     }
     work.flush()
 }
@@ -147,6 +155,7 @@ fn inodes(
 fn metadata(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
     let volume = work.edit.volume();
     let found = inodes_that(volume, |inode| volume.has_metadata_beyond(inode, beyond))?;
+    work.begin("Moving directories and extent blocks", found.len());
     for blkno in &found {
         moved.metadata += 1;
         match work.edit.inode(*blkno)?.is_dir() {
@@ -154,10 +163,12 @@ fn metadata(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<(
             false => work.edit.move_tree(*blkno, beyond)?,
         }
         work.settle()?;
+        work.advance(1);
     }
     // What the old indexes have left may be taken again, and is then copied to before the
     // transaction.
     work.flush()?;
+    work.begin("Moving attributes", found.len());
     for blkno in found {
         loop {
             let (more, copies) = work.edit.move_xattrs(blkno, beyond)?;
@@ -167,40 +178,60 @@ fn metadata(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<(
                 break;
             }
         }
+        work.advance(1);
     }
     work.flush()
 }
 
 fn contents(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
-    let volume = work.edit.volume();
-    let found = inodes_that(volume, |inode| volume.has_contents_beyond(inode, beyond))?;
-    for blkno in found {
+    let mut found = Vec::new();
+    for inode in work.edit.volume().inodes() {
+        let inode = inode?;
+        if work.edit.has_contents_beyond(&inode, beyond)? {
+            found.push((inode.blkno, work.edit.clusters_beyond(&inode, beyond)?));
+        }
+    }
+    let total: u64 = found.iter().map(|(_, clusters)| clusters).sum();
+    work.begin("Moving contents of files, in clusters", total as usize);
+    for (blkno, clusters) in found {
         moved.files += 1;
-        let inode = work.edit.inode(blkno)?;
-        moved.clusters += work.edit.clusters_beyond(&inode, beyond)?;
-        let mut at = Some(0);
+        moved.clusters += clusters;
+        let (mut at, mut copied) = (Some(0), 0);
         while let Some(from) = at {
             let (next, copies) = work.edit.move_contents(blkno, beyond, from)?;
+            let count = copies.iter().map(count).sum::<u64>();
+            copied += count;
             copy(work, copies);
             work.settle()?;
+            work.advance(count);
             at = next;
         }
+        // What is unwritten is not copied.
+        work.advance(clusters.saturating_sub(copied));
     }
     work.flush()
 }
 
 fn shared(work: &mut Work<'_>, beyond: &Beyond, moved: &mut Moved) -> Result<()> {
-    for (root, users) in work.edit.refcount_users_beyond(beyond)? {
+    let trees = work.edit.refcount_users_beyond(beyond)?;
+    work.begin("Moving what files share", trees.len());
+    for (root, users) in trees {
         let root = work.edit.move_refcounts(root, &users, beyond)?;
+        work.settle()?;
+        let mut shared = Shared::default();
         loop {
-            work.settle()?;
-            let (more, copies) = work.edit.move_shared(root, &users, beyond)?;
-            moved.shared += copies.iter().map(count).sum::<u64>();
-            copy(work, copies);
-            if !more {
+            shared = work.edit.shared_beyond(root, beyond, &shared)?;
+            if shared.is_empty() {
                 break;
             }
+            for user in &users {
+                let copies = work.edit.follow_shared(root, *user, &mut shared)?;
+                moved.shared += copies.iter().map(count).sum::<u64>();
+                copy(work, copies);
+                work.settle()?;
+            }
         }
+        work.advance(1);
     }
     work.flush()
 }
@@ -216,34 +247,32 @@ fn copy(work: &mut Work<'_>, copies: Vec<Contents>) {
     work.before.extend(copies.into_iter().map(Piece::from));
 }
 
-/// The smallest number of clusters, to about one in a hundred, with which `fits` succeeds. It is
-/// not called for fewer clusters than are in use.
+/// The smallest number of clusters with which `fits` succeeds and with one less does not. It is not
+/// called for fewer clusters than what cannot go takes.
 ///
 /// # Errors
 /// Those of `fits` that are not a lack of room; interrupts.
 pub(crate) fn least(volume: &Volume, fits: &dyn Fn(u32) -> Result<()>) -> Result<u32> {
-    let geometry = volume.geometry();
-    let bitmap = volume.system_file(SystemFile::GlobalBitmap)?;
-    let first = geometry.cluster_of(geometry.first_group).unwrap_or_default().0;
-    let used = bitmap.dinode.bitmap().0.saturating_sub(geometry.groups());
-    let (mut low, mut high) = (used.max(first + 1), geometry.clusters);
-    let step = (used / 128).max(16);
-    let (mut ahead, mut is_found) = (step, false);
-    while high - low > step {
+    let bound = volume.bound()?;
+    let tried = |clusters: u32| match fits(clusters) {
+        Ok(()) => Ok(true),
+        Err(err) if is_no_room(&err) => Ok(false),
+        Err(err) => Err(err),
+    };
+    // Too few, and enough.
+    let (mut low, mut high) = (bound.too_few(), volume.geometry().clusters);
+    // What is in use fits into little more as a rule.
+    let (mut step, mut is_found) = (1, false);
+    while high - low > 1 {
         let middle = match is_found {
             true => low + (high - low) / 2,
-            false => low.saturating_add(ahead).min(high - 1),
+            false => low.saturating_add(step).min(high - 1),
         };
-        let tried = rounded(volume, middle);
-        match fits(tried) {
-            Ok(()) => (high, is_found) = (tried, true),
-            Err(err) if is_no_room(&err) => {
-                (low, ahead) = (middle, ahead.saturating_mul(2));
-                if middle + 1 >= high {
-                    break;
-                }
-            }
-            Err(err) => return Err(err),
+        let clusters = rounded(volume, middle);
+        if clusters > low && bound.allows(clusters) && tried(clusters)? {
+            (high, is_found) = (clusters, true);
+        } else {
+            (low, step) = (middle, step.saturating_mul(2));
         }
     }
     Ok(high)

@@ -4,8 +4,10 @@
 //! leaves a volume that can be mounted: it calls [`Work::settle`] after each file or part of one.
 
 use anyhow::Result;
+use ocfs2_cli::{NoProgress, Progress};
 use ocfs2_device::Device;
 use ocfs2_format::{Blkno, Cluster};
+use ocfs2_volume::Volume;
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Contents, Edit, How};
 
@@ -29,12 +31,18 @@ impl From<Contents> for Piece {
     }
 }
 
-/// Changed blocks after which a transaction is committed. The smallest journal has room for several
-/// times as many.
-const MOST_BLOCKS: usize = 160;
+/// Bytes of changed blocks after which a transaction is committed, if the largest journal has room
+/// for several times as many.
+const MOST_BYTES: u64 = 8 << 20;
+
+/// The part of a journal that a transaction takes before its last step.
+const BEFORE_STEP: u64 = 8;
+
+/// Blocks of quota files and allocators that a step may change when it is complete.
+const AFTER_STEP: u64 = 16;
 
 /// Pieces after which a transaction is committed.
-const MOST_PIECES: usize = 64;
+const MOST_PIECES: usize = 1024;
 
 /// Bytes that are copied at once.
 const COPIED_AT_ONCE: u64 = 1 << 20;
@@ -54,17 +62,80 @@ pub(crate) struct Work<'a> {
     /// Whether to write in place instead of through a journal. Needed if a journal already
     /// describes itself as it will be: a check before the replay would "correct" that.
     pub is_in_place: bool,
+    /// A slot whose journal this is not written through.
+    pub not_through: Option<u16>,
+    /// Changed blocks after which the transaction is committed.
+    enough: usize,
     step: &'a Step<'a>,
+    /// Whether nothing of it is ever written.
+    is_rehearsal: bool,
+    /// Whether no other change comes after the present one.
+    pub is_last: bool,
+    progress: &'a dyn Progress,
+    /// How much of the present task is done.
+    done: u64,
+}
+
+/// How many blocks of a volume a transaction may change before its last step, and how many that
+/// step.
+fn room(volume: &Volume) -> (u64, u64) {
+    let most = volume.most_blocks();
+    let enough = (most / BEFORE_STEP).clamp(1, MOST_BYTES >> volume.block_size().bits());
+    (enough, most.saturating_sub(enough + AFTER_STEP))
+}
+
+/// Most blocks that a step may change so that it goes through a journal; 0, which is any number, if
+/// no journal can be used.
+pub(crate) fn most_blocks(volume: &Volume) -> u64 {
+    room(volume).1
 }
 
 impl<'a> Work<'a> {
-    pub fn new(edit: Edit, step: &'a Step<'a>) -> Self {
-        Self { edit, before: Vec::new(), after: Vec::new(), is_in_place: false, step }
+    pub fn new(edit: Edit, step: &'a Step<'a>, progress: &'a dyn Progress) -> Self {
+        Self {
+            enough: room(edit.volume()).0 as usize,
+            edit,
+            before: Vec::new(),
+            after: Vec::new(),
+            is_in_place: false,
+            not_through: None,
+            step,
+            is_rehearsal: false,
+            is_last: false,
+            progress,
+            done: 0,
+        }
     }
 
-    /// Goes on with `edit`, another transaction.
-    pub fn go_on(&mut self, edit: Edit) {
-        *self = Self::new(edit, self.step);
+    /// A rehearsal: all of it is one transaction that is never committed.
+    pub fn rehearsal(edit: Edit, step: &'a Step<'a>) -> Self {
+        Self { is_rehearsal: true, ..Self::new(edit, step, &NoProgress) }
+    }
+
+    /// Whether this is a rehearsal in which nothing reads what the present change writes.
+    pub fn is_read_by_nobody(&self) -> bool {
+        self.is_rehearsal && self.is_last
+    }
+
+    /// Reports that a task begins which consists of `total` parts.
+    pub fn begin(&mut self, task: &str, total: usize) {
+        self.done = 0;
+        self.progress.start(task, total as u64);
+    }
+
+    /// Reports that so many more parts of the task are done.
+    pub fn advance(&mut self, parts: u64) {
+        self.done += parts;
+        self.progress.update(self.done);
+    }
+
+    /// Goes on with another transaction over `volume`, to which this one was committed. Allocators
+    /// go on where they were, so that everything gets the places it got in a rehearsal.
+    pub fn go_on(&mut self, volume: &Volume) {
+        self.edit.restart(volume);
+        self.before.clear();
+        self.after.clear();
+        (self.is_in_place, self.not_through) = (false, None);
     }
 
     /// Ends the transaction if it has become large.
@@ -73,7 +144,7 @@ impl<'a> Work<'a> {
     /// It cannot be committed.
     pub fn settle(&mut self) -> Result<()> {
         let is_large =
-            self.edit.changed_blocks() >= MOST_BLOCKS || self.before.len() >= MOST_PIECES;
+            self.edit.changed_blocks() >= self.enough || self.before.len() >= MOST_PIECES;
         if is_large { self.flush() } else { Ok(()) }
     }
 
@@ -106,14 +177,19 @@ impl<'a> Work<'a> {
     }
 
     fn commit_edit(&self, slots: u16, device: &dyn Device) -> Result<(), CommitError> {
-        for slot in (0..slots).filter(|_| !self.is_in_place) {
-            match self.edit.commit(How::Journal(slot), device) {
+        let (mut too_large, is_other) = (None, |slot: &u16| self.not_through != Some(*slot));
+        for slot in (0..slots).filter(is_other).filter(|_| !self.is_in_place) {
+            match self.edit.commit(How::InParts(slot), device) {
                 Err(err @ CommitError::NoRoom { .. }) => return Err(err),
+                Err(err @ CommitError::TooLarge { .. }) => too_large = Some(err),
                 Err(err) if err.is_before_writes() => {}
                 done => return done.map(|_| ()),
             }
         }
-        self.edit.commit(How::InPlace, device).map(|_| ())
+        match too_large {
+            Some(err) => Err(err),
+            None => self.edit.commit(How::InPlace, device).map(|_| ()),
+        }
     }
 
     fn write(&self, pieces: &[Piece], device: &dyn Device) -> Result<(), CommitError> {

@@ -2,16 +2,20 @@
 //!
 //! The blocks of an overlay become one transaction of a [`Log`] that is empty before and after.
 //! Then the superblock and its backups are written, if they changed. They are not part of the
-//! transaction, since a mount has read the superblock before it replays.
+//! transaction, since a mount has read the superblock before it replays. The exception is a
+//! superblock that states another size or number of slots and nothing else: such a mount does no
+//! harm, and there is no moment at which the superblock and the volume differ.
 //!
 //! If no journal takes the changes, [`Volume::write_in_place`] writes them without one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
-use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
+use ocfs2_format::superblock::{
+    STATE_ERROR, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, SuperBlock, backup_blocks,
+};
 use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::journal::{Log, Transaction};
@@ -117,15 +121,55 @@ impl Volume {
         overlay: &OverlayDevice<D>,
         slot: u16,
     ) -> Result<Commit<'_>, CommitError> {
+        self.plan_commit_without(overlay, slot, &HashSet::new())
+    }
+
+    /// As [`Volume::plan_commit`], for all changed blocks but those in `written`.
+    fn plan_commit_without<D: Device>(
+        &self,
+        overlay: &OverlayDevice<D>,
+        slot: u16,
+        written: &HashSet<Blkno>,
+    ) -> Result<Commit<'_>, CommitError> {
         let log = Log::open(self, slot)?;
         // Each changed block takes a block of the log: far too many need not even be gathered.
-        let (needed, available) = (overlay.changed_blocks() as u64, log.length());
+        let needed = overlay.changed_blocks().saturating_sub(written.len()) as u64;
+        let available = log.length();
         if needed > available {
             return Err(CommitError::TooLarge { slot, needed, available });
         }
-        let (transaction, superblocks) = self.transaction_of(overlay)?;
+        let (transaction, superblocks) = self.transaction_of(overlay, written)?;
         log.check_room(&transaction)?;
         Ok(Commit { volume: self, log, transaction, superblocks })
+    }
+
+    /// Commits the changes in `overlay` through the journal of `slot`. If they are too many for it,
+    /// the blocks that nobody uses yet are written first, when nothing points to them, and the
+    /// others are the transaction. The allocators of the volume have to be right.
+    ///
+    /// # Errors
+    /// [`CommitError`]; if [`CommitError::is_before_writes`], nothing that is in use was written.
+    pub(crate) fn commit_in_parts<D: Device>(
+        &self,
+        overlay: &OverlayDevice<D>,
+        slot: u16,
+        device: &dyn Device,
+    ) -> Result<(), CommitError> {
+        match self.plan_commit(overlay, slot) {
+            Err(CommitError::TooLarge { .. }) => {}
+            planned => return planned?.write(device),
+        }
+        let unused = self.unused(&self.changed_in(overlay));
+        let commit = self.plan_commit_without(overlay, slot, &unused)?;
+        self.reserve_changes(overlay, device)?;
+        self.write_unused(overlay, &unused, device)?;
+        commit.write(device)
+    }
+
+    /// Most blocks that a transaction may have that one of the journals takes.
+    pub fn most_blocks(&self) -> u64 {
+        let logs = (0..self.max_slots()).filter_map(|slot| Log::open(self, slot).ok());
+        logs.map(|log| log.most_blocks()).max().unwrap_or(0)
     }
 }
 
@@ -134,22 +178,87 @@ impl Volume {
 pub(crate) type Superblocks = Vec<(Blkno, Vec<u8>)>;
 
 impl Volume {
-    /// The changes in `overlay` as a transaction, and the superblocks, which are not part of it.
+    /// The changes in `overlay`, but for those of the blocks in `written`, as a transaction, and the
+    /// superblocks that are not part of it.
     pub(crate) fn transaction_of<D: Device>(
         &self,
         overlay: &OverlayDevice<D>,
+        written: &HashSet<Blkno>,
     ) -> Result<(Transaction, Superblocks), CommitError> {
         let (mut transaction, mut superblocks) = (Transaction::default(), Vec::new());
         overlay.for_each_change(|offset, bytes| {
             let blkno = Blkno(offset >> self.block_size().bits());
-            match self.is_superblock(blkno) {
-                true => superblocks.push((blkno, bytes.to_vec())),
-                false => drop(transaction.blocks.insert(blkno, bytes.to_vec())),
+            if self.is_superblock(blkno) {
+                superblocks.push((blkno, bytes.to_vec()));
+            } else if !written.contains(&blkno) {
+                transaction.blocks.insert(blkno, bytes.to_vec());
             }
             Ok::<_, CommitError>(())
         })?;
+        if !transaction.is_empty() && self.is_other_size(&superblocks) {
+            transaction.blocks.extend(superblocks.drain(..));
+        }
         Ok((transaction, superblocks))
     }
+
+    /// Whether these superblocks state another size or number of slots, and nothing else that is
+    /// new.
+    fn is_other_size(&self, superblocks: &Superblocks) -> bool {
+        let primary = superblocks.iter().find(|(blkno, _)| *blkno == SUPERBLOCK_BLKNO);
+        primary.is_some_and(|(_, block)| {
+            let old = (self.super_dinode().i_clusters, self.max_slots());
+            self.is_own_superblock(block) && size_of(block).is_some_and(|new| new != old)
+        })
+    }
+
+    /// Whether a block is the superblock of this volume, perhaps with another size or number of
+    /// slots.
+    pub(crate) fn is_own_superblock(&self, block: &[u8]) -> bool {
+        let decoded = block.get(Dinode::ID2_OFFSET..).map(SuperBlock::decode);
+        let (Some(Ok(superblock)), Ok(dinode)) = (decoded, Dinode::decode(block)) else {
+            return false;
+        };
+        let is_it = dinode.i_blkno == SUPERBLOCK_BLKNO
+            && dinode.i_fs_generation == self.super_dinode().i_fs_generation;
+        let s_max_slots = self.superblock().s_max_slots;
+        is_it
+            && block.starts_with(&SUPERBLOCK_SIGNATURE)
+            && SuperBlock { s_max_slots, ..superblock } == *self.superblock()
+    }
+
+    /// The blocks that are changed in `overlay`.
+    pub(crate) fn changed_in<D: Device>(&self, overlay: &OverlayDevice<D>) -> BTreeSet<Blkno> {
+        let bits = self.block_size().bits();
+        let ranges = overlay.changed_ranges().into_iter();
+        ranges
+            .flat_map(|range| range.start >> bits..range.end.div_ceil(1 << bits))
+            .map(Blkno)
+            .collect()
+    }
+
+    /// Writes the changes of the blocks in `unused`, which nothing points to.
+    fn write_unused<D: Device>(
+        &self,
+        overlay: &OverlayDevice<D>,
+        unused: &HashSet<Blkno>,
+        device: &dyn Device,
+    ) -> Result<(), CommitError> {
+        let failed = |blkno| move |source| CommitError::Write { blkno, source };
+        overlay.for_each_change(|offset, bytes| {
+            let blkno = Blkno(offset >> self.block_size().bits());
+            match unused.contains(&blkno) {
+                true => device.write_at(bytes, offset).map_err(failed(blkno)),
+                false => Ok(()),
+            }
+        })?;
+        device.flush().map_err(failed(SUPERBLOCK_BLKNO))
+    }
+}
+
+/// The number of clusters and slots that a superblock states.
+fn size_of(block: &[u8]) -> Option<(u32, u16)> {
+    let superblock = SuperBlock::decode(block.get(Dinode::ID2_OFFSET..)?).ok()?;
+    Some((Dinode::decode(block).ok()?.i_clusters, superblock.s_max_slots))
 }
 
 impl Commit<'_> {
@@ -219,19 +328,10 @@ impl Volume {
             superblocks.insert(SUPERBLOCK_BLKNO, block);
         }
         let block_of = |offset: u64| Blkno(offset >> self.block_size().bits());
-        let mut blocks = BTreeSet::new();
-        overlay.for_each_change(|offset, _| {
-            blocks.insert(block_of(offset));
-            Ok::<_, CommitError>(())
-        })?;
         // New blocks are written before those that point to them: until then it is as if they were
         // not there.
-        let unused = self.unused(&blocks);
-        overlay.for_each_change(|offset, bytes| match block_of(offset) {
-            blkno if unused.contains(&blkno) && !self.is_superblock(blkno) => put(blkno, bytes),
-            _ => Ok(()),
-        })?;
-        flush()?;
+        let unused = self.unused(&self.changed_in(overlay));
+        self.write_unused(overlay, &unused, device)?;
         overlay.for_each_change(|offset, bytes| match block_of(offset) {
             blkno if self.is_superblock(blkno) => {
                 superblocks.insert(blkno, bytes.to_vec());

@@ -10,7 +10,7 @@ use crate::{SystemFile, Volume};
 
 impl Volume {
     /// Returns those of `blocks` that are in a free cluster, or free in a group of a suballocator.
-    /// Blocks for which that is not known count as used.
+    /// Blocks for which that is not known count as used, and so do superblocks.
     pub(crate) fn unused(&self, blocks: &BTreeSet<Blkno>) -> HashSet<Blkno> {
         let mut unused = HashSet::new();
         let mut known: Option<(u32, Option<Vec<u8>>)> = None;
@@ -29,7 +29,8 @@ impl Volume {
         }
         let slots = 0..self.max_slots();
         let of_slot = |slot| [SystemFile::InodeAlloc(slot), SystemFile::ExtentAlloc(slot)];
-        let files = slots.flat_map(of_slot).filter_map(|file| self.system_file(file).ok());
+        let files = slots.flat_map(of_slot).chain([SystemFile::GlobalInodeAlloc]);
+        let files = files.filter_map(|file| self.system_file(file).ok());
         for allocator in files.filter_map(|inode| self.allocator(inode).ok()) {
             for group in self.groups(&allocator).filter_map(Result::ok) {
                 for run in &group.runs {
@@ -42,6 +43,7 @@ impl Volume {
                 }
             }
         }
+        unused.retain(|blkno| !self.is_superblock(*blkno));
         unused
     }
 

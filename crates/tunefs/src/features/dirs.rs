@@ -38,9 +38,12 @@ pub(super) fn index(work: &mut Work<'_>) -> Result<()> {
         })?;
         work.flush()?;
     }
-    for dir in without_index(work.edit.volume())? {
+    let dirs = without_index(work.edit.volume())?;
+    work.begin("Building indexed trees", dirs.len());
+    for dir in dirs {
         work.edit.index_directory(dir)?;
         work.settle()?;
+        work.advance(1);
     }
     Ok(())
 }
@@ -64,9 +67,11 @@ pub(super) fn drop_indexes(work: &mut Work<'_>) -> Result<()> {
     for kind in [QuotaKind::User, QuotaKind::Group] {
         work.edit.recount_quota(kind)?;
     }
+    work.begin("Truncating indexed dirs", indexed.len());
     for dir in indexed {
         work.edit.drop_index(dir)?;
         work.settle()?;
+        work.advance(1);
     }
     Ok(())
 }

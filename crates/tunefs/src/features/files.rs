@@ -22,9 +22,11 @@ pub(super) fn cut_beyond_ends(work: &mut Work<'_>) -> Result<()> {
         let end = inode.size().div_ceil(1 << bits);
         Ok(volume.tree(inode)?.extents().last().transpose()?.is_some_and(|last| last.end() > end))
     })?;
+    work.begin("Truncating files", files.len());
     for blkno in files {
         work.edit.cut_to_size(blkno)?;
         work.settle()?;
+        work.advance(1);
     }
     Ok(())
 }
@@ -49,7 +51,12 @@ fn make_plain(work: &mut Work<'_>, what: Plain) -> Result<()> {
     let edit = &work.edit;
     let files =
         inodes_that(edit.volume(), |inode| Ok(is_file(inode) && !edit.is_plain(inode, what)?))?;
-    files.into_iter().try_for_each(|blkno| make_file_plain(work, blkno, what))
+    work.begin("Filling files", files.len());
+    for blkno in files {
+        make_file_plain(work, blkno, what)?;
+        work.advance(1);
+    }
+    Ok(())
 }
 
 fn make_file_plain(work: &mut Work<'_>, blkno: Blkno, what: Plain) -> Result<()> {
@@ -68,6 +75,7 @@ fn make_file_plain(work: &mut Work<'_>, blkno: Blkno, what: Plain) -> Result<()>
 pub(super) fn own(work: &mut Work<'_>) -> Result<()> {
     let volume: &Volume = work.edit.volume();
     let sharing = inodes_that(volume, |inode| Ok(!work.edit.is_plain(inode, Plain::Own)?))?;
+    work.begin("Copying what files share", sharing.len());
     for blkno in sharing {
         make_file_plain(work, blkno, Plain::Own)?;
         loop {
@@ -80,6 +88,7 @@ pub(super) fn own(work: &mut Work<'_>) -> Result<()> {
         }
         work.edit.leave_refcounts(blkno)?;
         work.settle()?;
+        work.advance(1);
     }
     Ok(())
 }

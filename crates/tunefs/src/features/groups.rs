@@ -6,9 +6,12 @@ use crate::work::Work;
 
 /// Gives the bitmaps of all groups the size they have without discontiguous groups.
 pub(super) fn widen(work: &mut Work<'_>) -> Result<()> {
-    for group in work.edit.volume().short_groups()? {
+    let groups = work.edit.volume().short_groups()?;
+    work.begin("Scanning suballocators", groups.len());
+    for group in groups {
         work.edit.widen_group(group)?;
         work.settle()?;
+        work.advance(1);
     }
     Ok(())
 }

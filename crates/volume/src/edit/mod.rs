@@ -45,6 +45,7 @@ mod system_file;
 mod tree;
 mod xattr;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ pub use grow::{Growth, NewGroup};
 pub use new_inode::NewInode;
 pub use plain::{Contents, Plain};
 pub use session::Session;
-pub use shrink::{Beyond, JournalStep, Names};
+pub use shrink::{Beyond, Bound, JournalStep, Names, Shared};
 pub use tree::{Holds, Root};
 
 /// Why a change could not be made. Nothing of it was made.
@@ -84,6 +85,16 @@ pub enum EditError {
     /// It would contradict what is there.
     #[error("{0}")]
     Refused(String),
+    /// It changes more blocks at once than [`EditOptions::most_blocks`].
+    #[error(
+        "{blocks} blocks would have to change at once, and the largest journal has room for {most}"
+    )]
+    ManyBlocks {
+        /// Blocks that it changes, and that are in use before.
+        blocks: u64,
+        /// Most blocks that it may change.
+        most: u64,
+    },
     /// Changes that were not kept in memory cannot be read back.
     #[error(transparent)]
     Changes(#[from] std::io::Error),
@@ -107,6 +118,9 @@ pub struct EditOptions {
     pub name_hash: CharSign,
     /// Bytes of changes that are kept in memory; the rest goes to a file. 0 is 64 MiB.
     pub memory_bytes: u64,
+    /// Most blocks that are in use and that a step may change; 0 is any number. See
+    /// [`Volume::most_blocks`].
+    pub most_blocks: u64,
 }
 
 /// How a transaction reaches the volume.
@@ -115,6 +129,9 @@ pub enum How {
     /// Through the journal of a slot, which has to be empty: after a crash all of it is there or
     /// nothing.
     Journal(u16),
+    /// As [`How::Journal`]; if it is too small for all changes, those of blocks that nobody uses yet
+    /// are written first. The allocators of the volume have to be right.
+    InParts(u16),
     /// Without a journal; the superblock says that there are errors until all is written.
     InPlace,
     /// Without any protection against a crash: for an overlay.
@@ -256,6 +273,7 @@ impl Edit {
         self.steps -= 1;
         let result = made.and_then(|value| {
             self.finish()?;
+            self.verify_size_of(&before, &*draft)?;
             let failed = |blkno, source| EditError::from(Error::Write { blkno, source });
             self.volume.write_changes(&draft, &*outer, failed)?;
             Ok(value)
@@ -270,6 +288,22 @@ impl Edit {
             }
         }
         result
+    }
+
+    /// Fails if a step that is not part of another one changes too many blocks that are in use in
+    /// `before`.
+    fn verify_size_of<D: Device>(
+        &self,
+        before: &Volume,
+        draft: &OverlayDevice<D>,
+    ) -> Result<(), EditError> {
+        let (blocks, most) = (draft.changed_blocks() as u64, self.options.most_blocks);
+        if self.steps > 0 || most == 0 || blocks <= most {
+            return Ok(());
+        }
+        let unused = before.unused(&before.changed_in(draft));
+        let blocks = blocks.saturating_sub(unused.len() as u64);
+        if blocks > most { Err(EditError::ManyBlocks { blocks, most }) } else { Ok(()) }
     }
 
     /// Writes cached allocators and counted quota to the changes. [`Edit::attempt`] does so at its
@@ -304,17 +338,12 @@ impl Edit {
     }
 
     fn changes_only_superblocks(&self) -> bool {
-        let bits = self.volume.block_size().bits();
-        let mut blocks = self
-            .changes
-            .changed_ranges()
-            .into_iter()
-            .flat_map(|range| (range.start >> bits..range.end.div_ceil(1 << bits)).map(Blkno));
-        blocks.all(|blkno| self.base.is_superblock(blkno))
+        self.base.changed_in(&*self.changes).iter().all(|blkno| self.base.is_superblock(*blkno))
     }
 
-    /// Starts another transaction over `volume`, to which this one was committed.
-    pub(crate) fn restart(&mut self, volume: &Volume) {
+    /// Starts another transaction over `volume`, to which this one was committed. What is known of
+    /// the allocators stays known.
+    pub fn restart(&mut self, volume: &Volume) {
         let (pools, owed) = (std::mem::take(&mut self.pools), std::mem::take(&mut self.owed));
         *self = Self { pools, owed, ..Self::new(volume, self.options) };
     }
@@ -331,11 +360,12 @@ impl Edit {
             return Ok(0);
         }
         match how {
-            // Superblocks are not part of any journal.
-            How::Journal(_) if self.changes_only_superblocks() => {
-                let (_, superblocks) = self.base.transaction_of(&self.changes)?;
+            // A single block needs no journal.
+            How::Journal(_) | How::InParts(_) if self.changes_only_superblocks() => {
+                let (_, superblocks) = self.base.transaction_of(&self.changes, &HashSet::new())?;
                 self.base.write_superblocks(&superblocks, device)?;
             }
+            How::InParts(slot) => self.base.commit_in_parts(&*self.changes, slot, device)?,
             How::Journal(slot) => self.base.plan_commit(&*self.changes, slot)?.write(device)?,
             How::InPlace => self.base.write_in_place(&*self.changes, device)?,
             How::Unguarded => return self.write_differences(device),

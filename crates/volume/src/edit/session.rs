@@ -1,5 +1,6 @@
 //! Many transactions in succession, through a running log.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,7 +62,8 @@ impl Session {
     /// [`CommitError`]; if [`CommitError::is_before_writes`], the volume is as before.
     pub fn commit(&mut self, mut edit: Edit) -> Result<usize, CommitError> {
         edit.finish().map_err(|err| CommitError::Changes(std::io::Error::other(err)))?;
-        let (transaction, superblocks) = self.volume.transaction_of(&edit.changes)?;
+        let (transaction, superblocks) =
+            self.volume.transaction_of(&edit.changes, &HashSet::new())?;
         let blocks = transaction.blocks.len() + superblocks.len();
         self.log.append(&*self.device, transaction)?;
         self.volume.write_superblocks(&superblocks, &*self.device)?;

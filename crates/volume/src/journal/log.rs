@@ -14,7 +14,8 @@
 //!    empty;
 //! 4. at the end: the journal's inode is clean, unless it was dirty before.
 //!
-//! What a mount reads before it replays, superblock and backups, is not part of transactions.
+//! What a mount reads before it replays, superblock and backups, is not part of transactions, but
+//! for another size or number of slots.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +34,12 @@ use ocfs2_device::{Device, OverlayDevice};
 
 /// Bytes that are written to the log at once.
 const MAX_WRITE: usize = 1 << 20;
+
+/// Bytes of a descriptor that name no blocks: its header, and a UUID.
+const DESCRIPTOR_HEAD: u64 = 28;
+
+/// Bytes by which a descriptor names a block, at most.
+const LARGEST_TAG: u64 = 12;
 
 /// Bytes of appended blocks not yet in their places that are kept in memory; the rest is in a file.
 const PENDING_BYTES: u64 = 256 << 20;
@@ -110,6 +117,15 @@ impl Log {
     /// Blocks of the log, used or not.
     pub fn length(&self) -> u64 {
         self.journal.superblock.s_maxlen.into()
+    }
+
+    /// Most blocks that a transaction may have for which an empty log has room.
+    pub fn most_blocks(&self) -> u64 {
+        let superblock = &self.journal.superblock;
+        let available = u64::from(superblock.s_maxlen.saturating_sub(superblock.s_first));
+        let room = u64::from(self.volume.block_size().bytes()).saturating_sub(DESCRIPTOR_HEAD);
+        // After each descriptor come as many blocks as it names, and a commit block at the end.
+        available.saturating_sub(available.div_ceil(room / LARGEST_TAG + 1) + 1)
     }
 
     /// Whether a block of the volume is one of the log itself.

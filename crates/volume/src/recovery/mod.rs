@@ -29,8 +29,11 @@ mod quota;
 mod slot_map;
 mod stage;
 
+use std::sync::Arc;
+
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::InodeFlags;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 
 pub use journal_state::{JournalProblem, JournalState};
 pub use leftovers::Leftovers;
@@ -40,7 +43,7 @@ use stage::Stage;
 use crate::commit::CommitError;
 use crate::edit::EditError;
 use crate::replay::{LogEnd, Replay, ReplayError};
-use crate::{Error, Volume};
+use crate::{Error, Volume, VolumeOptions};
 use ocfs2_device::Device;
 
 /// Most remaining orphans for which the reason is kept.
@@ -202,7 +205,8 @@ impl Volume {
     /// Slots with a clean journal are looked at, too: their leftovers and orphans are settled. A
     /// slot that cannot be recovered does not stop the others; what it has left stays as it was.
     ///
-    /// The superblock is not part of any journal, so this volume stays valid.
+    /// A journal may hold another size of the volume, or another number of slots: whoever goes on
+    /// with the volume has to open it again.
     pub fn recover(&self, device: &dyn Device, options: &RecoverOptions<'_>) -> Vec<SlotRecovery> {
         let mut slots: Vec<_> = options.slots.iter().map(|slot| SlotRecovery::new(*slot)).collect();
         let mut replays = Vec::new();
@@ -218,15 +222,20 @@ impl Volume {
         }
         let usable: Vec<u16> =
             slots.iter().filter(|slot| slot.error.is_none()).map(|slot| slot.slot).collect();
+        let is_in = |replay: &Replay| replay.blocks().any(|blkno| blkno == SUPERBLOCK_BLKNO);
+        let has_superblock = replays.iter().flatten().any(is_in);
+        let again = || Self::open(Arc::clone(self.device()), &VolumeOptions::default()).ok();
+        let again = if has_superblock { again() } else { None };
+        let volume = again.as_ref().unwrap_or(self);
         for (slot, replay) in slots.iter_mut().zip(replays) {
             if slot.error.is_none() {
-                let settled = self.settle(device, options, &usable, slot, replay);
+                let settled = volume.settle(device, options, &usable, slot, replay);
                 slot.error = settled.err();
             }
         }
         let done: Vec<u16> =
             slots.iter().filter(|slot| slot.error.is_none()).map(|slot| slot.slot).collect();
-        match self.free_slots(device, &done) {
+        match volume.free_slots(device, &done) {
             Ok(freed) => {
                 slots.iter_mut().for_each(|slot| slot.was_freed = freed.contains(&slot.slot));
             }

@@ -11,6 +11,7 @@ use ocfs2_format::journal::{
     BlockType, CommitBlock, JournalHeader, JournalIncompat, JournalTag, LogChecksums, TagFlags,
     TransactionChecksum, revoked, tags,
 };
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_format::{Blkno, Structure};
 
 use super::reader::Reader;
@@ -68,9 +69,13 @@ impl<'v> Log<'v> {
         if index + 1 >= superblock.s_maxlen { superblock.s_first } else { index + 1 }
     }
 
-    /// Whether a journal may change the block.
-    fn is_destination(&self, blkno: Blkno) -> bool {
-        self.volume.geometry().is_valid_block(blkno) && !self.reader.contains(blkno)
+    /// Whether a journal may change the block to this: the superblock may change only together with
+    /// the size of the volume or its number of slots.
+    fn is_destination(&self, blkno: Blkno, logged: &[u8]) -> bool {
+        match blkno {
+            SUPERBLOCK_BLKNO => self.volume.is_own_superblock(logged),
+            _ => self.volume.geometry().is_valid_block(blkno) && !self.reader.contains(blkno),
+        }
     }
 
     /// Reads the log to its end; `None` once `interrupted` returns true.
@@ -194,7 +199,7 @@ impl<'v> Log<'v> {
             let copy = Copy { at: place, escaped: tag.flags.contains(TagFlags::ESCAPE) };
             self.logged(&tag, sequence, &logged, transaction);
             transaction.copies.push((tag.blkno, copy));
-            if !self.is_destination(tag.blkno) {
+            if !self.is_destination(tag.blkno, &logged) {
                 transaction.damage.get_or_insert(LogDamage::Destination(tag.blkno));
             }
             at = self.next(at);

@@ -35,6 +35,7 @@ pub fn fill(folder: &Path, cluster_size: u64, kinds: &[&str]) -> Result<()> {
             "disks" => volume.disks(),
             "scattered" => volume.scattered(count),
             "thinned" => volume.thinned(count),
+            "aged" => volume.aged(count),
             _ => bail!("there is no kind {kind}"),
         };
         made.with_context(|| kind.to_owned())?;
@@ -425,6 +426,35 @@ impl Filler {
         clone.write_all_at(b"of the clone itself\n", 50 * megabyte)?;
         for number in 1..=20 {
             fs::write(path(&format!("vm-{number}.cfg")), format!("vm {number}\n"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes `count` files in 50 folders with indexes, removes half of them in an order without a
+    /// pattern, and adds to others, which then go into the gaps, or are shared.
+    fn aged(&self, count: u64) -> Result<()> {
+        let folder = self.folder("aged")?;
+        (0..50).try_for_each(|number| fs::create_dir(folder.join(number.to_string())))?;
+        let path = |number: u64| {
+            let name = format!("file-{number}-{}", "x".repeat(number as usize * 7 % 60));
+            folder.join((number % 50).to_string()).join(name)
+        };
+        for number in 0..count {
+            fs::write(path(number), text(number, number * number * 37 % 60_000))?;
+        }
+        let mut order: Vec<u64> = (0..count).collect();
+        order.sort_by_key(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let (gone, kept) = order.split_at(order.len() / 2);
+        gone.iter().try_for_each(|number| fs::remove_file(path(*number)))?;
+        for number in kept.iter().step_by(3) {
+            let mut file = OpenOptions::new().append(true).open(path(*number))?;
+            file.write_all(&text(*number, 40_000))?;
+        }
+        for number in kept.iter().step_by(10) {
+            let file = File::open(path(*number))?;
+            file.sync_all()?;
+            let copy = share(&file, &path(*number).with_extension("shared"))?;
+            copy.write_all_at(b"of its own\n", 0)?;
         }
         Ok(())
     }

@@ -20,7 +20,10 @@ pub enum JournalStep {
     /// It has become longer: these clusters have to be zeroed before the transaction.
     Longer(Vec<Range<u32>>),
     /// Its halves have changed places.
-    Turned,
+    Turned {
+        /// Whether nothing but its inode has changed: then the transaction may go through it.
+        is_inode_only: bool,
+    },
     /// It has lost its end.
     Cut,
     /// Nothing of it goes.
@@ -63,8 +66,8 @@ impl Edit {
             let has = journal.inode.dinode.i_clusters;
             match last {
                 JournalStep::Longer(_) => {
-                    edit.turn_journal(slot, used)?;
-                    Ok(JournalStep::Turned)
+                    let is_inode_only = edit.turn_journal(slot, used)?;
+                    Ok(JournalStep::Turned { is_inode_only })
                 }
                 _ if !edit.volume.has_journal_beyond(slot, beyond)? => Ok(JournalStep::Done),
                 // An interrupted move has left a second half.
@@ -88,10 +91,12 @@ impl Edit {
         })
     }
 
-    /// Puts what a journal has from cluster `half` on before the rest.
-    fn turn_journal(&mut self, slot: u16, half: u32) -> Result<(), EditError> {
+    /// Puts what a journal has from cluster `half` on before the rest. Returns whether nothing but
+    /// its inode has changed.
+    fn turn_journal(&mut self, slot: u16, half: u32) -> Result<bool, EditError> {
         let inode = self.system_file(SystemFile::Journal(slot))?;
         let mut root = self.inode_root(&inode)?;
+        let had_blocks = !root.last_leaf().is_none();
         let extents = self.volume.tree_of(&root, Unit::Clusters)?.extents();
         let mut parts = Vec::new();
         for extent in extents {
@@ -114,6 +119,7 @@ impl Edit {
             };
             self.tree_insert(&mut root, Extent { cpos: Cpos(cpos), ..part })?;
         }
-        self.store_inode_root(&root)
+        self.store_inode_root(&root)?;
+        Ok(!had_blocks && root.last_leaf().is_none())
     }
 }

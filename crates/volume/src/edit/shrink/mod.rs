@@ -7,6 +7,7 @@
 //! Contents of files are copied outside of transactions, to places that nothing points to yet.
 //! Everything else is part of the transaction that makes something point to it.
 
+mod bound;
 mod cut;
 mod directories;
 mod inodes;
@@ -29,8 +30,10 @@ use crate::allocator::{Group, Run, Suballocated};
 use crate::tree::Extent;
 use crate::{Error, Inode, SystemFile, Volume};
 
+pub use bound::Bound;
 pub use inodes::Names;
 pub use journals::JournalStep;
+pub use refcounts::Shared;
 
 /// Extents that are moved in one step.
 const MOST_EXTENTS: usize = 32;

@@ -1,16 +1,17 @@
 //! Moving shared clusters, and the blocks of the trees that count them.
 //!
-//! All files that share a cluster change in the transaction that moves it.
+//! The files that share a cluster follow it one by one: as many references as have moved are counted
+//! at the new place, and the others still at the old one. So a transaction need not change all of
+//! them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::iter::once;
 use std::ops::Range;
 
 use ocfs2_format::refcount::{RefcountBlock, RefcountRec};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 
-use super::{Beyond, MOST_EXTENTS, is_shared, trees::Unit};
+use super::{Beyond, is_shared, trees::Unit};
 use crate::allocator::{Suballocated, Want};
 use crate::edit::file::Copied;
 use crate::edit::refcount::refcount_root;
@@ -18,13 +19,45 @@ use crate::edit::{Contents, Edit, EditError, Root};
 use crate::tree::Extent;
 use crate::{Error, InBlock, Volume};
 
-/// Shared clusters that move.
-struct Moved {
-    old: Range<u32>,
-    /// Where they move to.
-    new: u32,
-    count: u32,
+/// Runs of shared clusters that move at a time.
+const MOST_RUNS: usize = 256;
+
+/// Shared clusters on the move, and where those are now that somebody has already followed.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// The clusters that move now, in order.
+    runs: Vec<Range<u32>>,
+    /// By first old cluster: the end of these, and the first new cluster.
+    places: BTreeMap<u32, (u32, u32)>,
 }
+
+impl Shared {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The first of these clusters that are among those of the run, up to the place where it is
+    /// known or not any more where they are now.
+    fn first_of(&self, run: &Range<u32>) -> Option<(Range<u32>, Option<u32>)> {
+        let among = self.runs.iter().find(|other| other.end > run.start)?;
+        let (start, end) = (run.start.max(among.start), run.end.min(among.end));
+        if start >= end {
+            return None;
+        }
+        let before = self.places.range(..=start).next_back();
+        if let Some((old, (place_end, new))) = before
+            && start < *place_end
+        {
+            return Some((start..end.min(*place_end), Some(new + (start - old))));
+        }
+        let next = self.places.range(start..end).next();
+        Some((start..next.map_or(end, |(next, _)| *next), None))
+    }
+}
+
+/// References to clusters that have moved from an old place to a new one.
+type Followed = Vec<(Range<u32>, u32)>;
 
 impl Volume {
     /// The blocks of a refcount tree that hold records, in order.
@@ -170,66 +203,87 @@ impl Edit {
         Ok(taken.blkno)
     }
 
-    /// Moves some of the clusters that go and that a refcount tree counts. `users` are all inodes
-    /// that use the tree. Returns whether there may be more, and what has to be copied before the
-    /// transaction.
+    /// The next of the clusters that go and that a refcount tree counts, after those of `last`,
+    /// which everybody has followed.
     ///
     /// # Errors
-    /// [`EditError::NoRoom`]; the tree is damaged.
-    pub fn move_shared(
-        &mut self,
+    /// [`EditError::Refused`] if the tree counts more references to one of `last` than there are;
+    /// it is damaged.
+    pub fn shared_beyond(
+        &self,
         root: Blkno,
-        users: &[Blkno],
         beyond: &Beyond,
-    ) -> Result<(bool, Vec<Contents>), EditError> {
-        self.attempt(|edit| {
-            let moved = edit.new_places(root, beyond)?;
-            for user in users {
-                edit.follow(*user, &moved)?;
-            }
-            let mut contents = Vec::with_capacity(moved.len());
-            for Moved { old, new, count } in &moved {
-                let (count, length) = (i64::from(*count), old.end - old.start);
-                let unused = edit.count_references(root, once(old.clone()), -count)?;
-                unused.into_iter().try_for_each(|run| edit.give_clusters(run))?;
-                edit.count_references(root, once(*new..*new + length), count)?;
-                let block_of = |cluster| edit.geometry().block_of(Cluster(cluster));
-                let (from, to) = (block_of(old.start), block_of(*new));
-                contents.push(Contents::of(Copied { from, to, clusters: length }));
-            }
-            Ok((!moved.is_empty(), contents))
-        })
-    }
-
-    /// Takes places for some of the clusters that go.
-    fn new_places(&mut self, root: Blkno, beyond: &Beyond) -> Result<Vec<Moved>, EditError> {
+        last: &Shared,
+    ) -> Result<Shared, EditError> {
         let (limit, mut runs) = (u64::from(beyond.limit), Vec::new());
         self.volume.for_each_refcount(root, |rec| {
             let end = rec.r_cpos.saturating_add(rec.r_clusters.into());
             let start = rec.r_cpos.max(limit);
             if start < end {
-                runs.push((start as u32..end as u32, rec.r_refcount));
+                runs.push(start as u32..end as u32);
             }
-            runs.len() < MOST_EXTENTS
+            runs.len() < MOST_RUNS
         })?;
-        let mut moved = Vec::new();
-        for (mut old, count) in runs {
-            while !old.is_empty() && moved.len() < MOST_EXTENTS {
-                let run = self.take_clusters(Want::up_to(old.end - old.start))?;
-                let end = old.start + (run.end - run.start);
-                moved.push(Moved { old: old.start..end, new: run.start, count });
-                old.start = end;
+        let end = last.runs.last().map_or(0, |last| last.end);
+        match runs.first() {
+            Some(first) if first.start < end => {
+                let cluster = first.start;
+                let text = format!(
+                    "refcount tree {root} counts references to cluster {cluster} that nobody has: \
+                     run fsck.ocfs2 -f first"
+                );
+                Err(EditError::Refused(text))
             }
+            _ => Ok(Shared { runs, places: BTreeMap::new() }),
         }
-        Ok(moved)
+    }
+
+    /// Makes the contents of an inode, and the values of its attributes, point to the new places of
+    /// shared clusters, which these get here if they have none. Returns what has to be copied before
+    /// the transaction.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; the tree, or an inode, is damaged.
+    pub fn follow_shared(
+        &mut self,
+        root: Blkno,
+        user: Blkno,
+        shared: &mut Shared,
+    ) -> Result<Vec<Contents>, EditError> {
+        self.attempt(|edit| {
+            let (mut followed, mut contents) = (Vec::new(), Vec::new());
+            edit.follow(user, shared, &mut followed, &mut contents)?;
+            let mut counts: BTreeMap<(u32, u32, u32), i64> = BTreeMap::new();
+            for (old, new) in followed {
+                *counts.entry((old.start, old.end, new)).or_default() += 1;
+            }
+            let mut runs: BTreeMap<i64, [Vec<Range<u32>>; 2]> = BTreeMap::new();
+            for ((start, end, new), count) in counts {
+                let [old, now] = runs.entry(count).or_default();
+                old.push(start..end);
+                now.push(new..new + (end - start));
+            }
+            for (count, [old, now]) in runs {
+                let unused = edit.count_references(root, old, -count)?;
+                unused.into_iter().try_for_each(|run| edit.give_clusters(run))?;
+                edit.count_references(root, now, count)?;
+            }
+            Ok(contents)
+        })
     }
 
     /// Makes the contents of an inode, and the values of its attributes, point to new places.
-    fn follow(&mut self, user: Blkno, moved: &[Moved]) -> Result<(), EditError> {
+    fn follow(
+        &mut self,
+        user: Blkno,
+        shared: &mut Shared,
+        followed: &mut Followed,
+        contents: &mut Vec<Contents>,
+    ) -> Result<(), EditError> {
         let inode = self.inode(user)?;
         if inode.extent_list().is_ok() {
             let mut root = self.inode_root(&inode)?;
-            if self.follow_in(&mut root, moved)? {
+            if self.follow_in(&mut root, shared, followed, contents)? {
                 self.store_inode_root(&root)?;
             }
         }
@@ -242,27 +296,45 @@ impl Edit {
         }
         for xattr in values {
             let mut root = Root::of_value(xattr.blkno, &xattr.stored)?;
-            if self.follow_in(&mut root, moved)? {
+            if self.follow_in(&mut root, shared, followed, contents)? {
                 self.store_value(user, &xattr, &root)?;
             }
         }
         Ok(())
     }
 
-    fn follow_in(&mut self, root: &mut Root, moved: &[Moved]) -> Result<bool, EditError> {
+    fn follow_in(
+        &mut self,
+        root: &mut Root,
+        shared: &mut Shared,
+        followed: &mut Followed,
+        contents: &mut Vec<Contents>,
+    ) -> Result<bool, EditError> {
         let mut is_changed = false;
         for extent in root.extents(&self.volume)?.into_iter().filter(is_shared) {
             let own = self.run_of(&extent);
-            for Moved { old, new, .. } in moved {
-                let part = own.start.max(old.start)..own.end.min(old.end);
-                if part.is_empty() {
-                    continue;
-                }
+            let mut left = own.clone();
+            while let Some((mut part, place)) = shared.first_of(&left) {
+                let new = match place {
+                    Some(new) => new,
+                    None => {
+                        let run = self.take_clusters(Want::up_to(part.end - part.start))?;
+                        part.end = part.start + (run.end - run.start);
+                        shared.places.insert(part.start, (part.end, run.start));
+                        let block_of = |cluster| self.geometry().block_of(Cluster(cluster));
+                        let (from, to) = (block_of(part.start), block_of(run.start));
+                        let clusters = part.end - part.start;
+                        contents.push(Contents::of(Copied { from, to, clusters }));
+                        run.start
+                    }
+                };
                 let at = |cluster: u32| u64::from(extent.cpos.0) + u64::from(cluster - own.start);
-                let blkno = self.geometry().block_of(Cluster(new + (part.start - old.start)));
+                let blkno = self.geometry().block_of(Cluster(new));
                 self.tree_change(root, at(part.start)..at(part.end), &mut |extent| {
                     Some(Extent { blkno, ..extent })
                 })?;
+                left.start = part.end;
+                followed.push((part, new));
                 is_changed = true;
             }
         }
