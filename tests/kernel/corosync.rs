@@ -94,6 +94,8 @@ const SECOND: &str = r#"
     mounted.ocfs2 -fv 2>&1
     o2cb status; echo "o2cb: status $?"
     fsck.ocfs2 -fy /dev/vda 2>&1; echo "fsck: status $?"
+    # As the agent Filesystem calls it with run_fsck=force.
+    fsck.ocfs2 -p /dev/vda 2>&1; echo "fsck -p: status $?"
     tunefs.ocfs2 -L other /dev/vda </dev/null 2>&1; echo "tunefs: status $?"
     mkfs.ocfs2 -F /dev/vda </dev/null 2>&1; echo "mkfs: status $?"
     mount.ocfs2 /dev/vda /mnt || exit 1
@@ -122,6 +124,8 @@ fn a_volume_that_is_used_elsewhere_is_left_alone_and_a_crashed_node_is_recovered
         "in use by node 1 (ovs001) in slot 0",
         "ended: status 0",
         "fsck: status 8",
+        "in use by ovs001, not checked",
+        "fsck -p: status 0",
         "is in use by node 1 (ovs001); unmount it everywhere first",
         "tunefs: status 1",
         "mkfs: status 1",
@@ -159,7 +163,14 @@ const ALONE: &str = r#"
     mkfs.ocfs2 -F -N 2 -J size=8M /dev/vda </dev/null 2>&1; echo "mkfs: status $?"
     gone
     tunefs.ocfs2 -Q '%C\n' /dev/vda
-    mount.ocfs2 /dev/vda /mnt || exit 7
+    # As mount(8) calls it for the agent Filesystem.
+    mount.ocfs2 /dev/vda /mnt -o rw,acl,noatime,localflocks || exit 7
+    umount /mnt
+    fsck.ocfs2 -p /dev/vda; echo "fsck -p: status $?"
+    mkfs.ocfs2 -q -F -x --cluster-stack=pcmk --cluster-name=other -N 2 -J size=8M /dev/vda || exit 8
+    mount.ocfs2 /dev/vda /mnt 2>&1; echo "of another cluster: status $?"
+    tunefs.ocfs2 --update-cluster-stack -y /dev/vda 2>&1
+    mount.ocfs2 /dev/vda /mnt || exit 9
     umount /mnt
     o2cb online 2>&1; echo "online: status $?"
     killall dlm_controld; sleep 1
@@ -188,6 +199,10 @@ fn crashed_nodes_are_recovered_under_the_lock_which_keeps_mounts_away() -> Resul
         "cluster `ovscluster` of stack pcmk runs on this host",
         "mkfs: status 0",
         "pcmk,ovscluster",
+        "fsck -p: status 0",
+        "belongs to cluster `other`, and cluster `ovscluster` is online",
+        "of another cluster: status 32",
+        "from pcmk,other to pcmk,ovscluster",
         "corosync and dlm_controld run the cluster here",
         "online: status 1",
         "this host is not a member of a running cluster (dlm_controld does not run)",
