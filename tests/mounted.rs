@@ -380,7 +380,7 @@ fn all_volumes_are_watched_at_the_same_time_for_the_dead_threshold() {
         partition: None,
         detail: Detail::Nodes { max_wait: None },
     };
-    let sources = Sources { configfs: Vec::new(), conf: "/none".into() };
+    let sources = Sources { configfs: Vec::new(), conf: "/none".into(), corosync: "/none".into() };
     let clock = Together { threads: 3, elapsed: Mutex::default(), came: Condvar::new() };
     let listing = list(&options, &sources, &clock).unwrap();
     for volume in &listing.volumes {
@@ -424,7 +424,8 @@ heartbeat:\n cluster = ovscluster\n region = 6C4C3BC6714E44F6A84016D62B94D2A9\n"
         detail: Detail::Nodes { max_wait: None },
     };
     let node = |tick: &(dyn Fn(Duration) + Sync)| {
-        let sources = Sources { configfs: Vec::new(), conf: conf.clone() };
+        let corosync = "/none".into();
+        let sources = Sources { configfs: Vec::new(), conf: conf.clone(), corosync };
         let clock = Ticks { elapsed: Mutex::default(), tick };
         let listing = list(&options, &sources, &clock).unwrap();
         let [node] = listing.volumes[0].nodes() else { panic!("{listing:?}") };

@@ -4,6 +4,7 @@
 mod asked;
 mod cluster;
 mod contents;
+mod corosync;
 mod crash;
 mod debugged;
 mod edited;

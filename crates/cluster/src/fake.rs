@@ -1,7 +1,7 @@
 //! A kernel for tests: a tree in memory that behaves like the files of `ocfs2_stackglue` and
 //! `ocfs2_nodemanager` according to the format reference.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -10,6 +10,9 @@ use rustix::io::Errno;
 use crate::Kernel;
 
 const CLUSTERS: &str = "sys/kernel/config/cluster";
+
+/// What `dlm_tool status -v` of dlm 4.2.0 prints on node 2 of two.
+pub const DLM_STATUS: &str = include_str!("../recorded/dlm_tool-status-v");
 
 /// A kernel in memory, for tests.
 #[derive(Debug, Default)]
@@ -22,6 +25,10 @@ pub struct FakeKernel {
     modules: RefCell<BTreeSet<String>>,
     /// Files that were written since their folder was created.
     written: RefCell<BTreeSet<String>>,
+    /// Whether it is from before Linux 3.14.
+    pub is_old: Cell<bool>,
+    /// What programs print, by their command line.
+    answers: RefCell<BTreeMap<String, String>>,
     /// All changes, in order.
     pub log: RefCell<Vec<String>>,
     /// The name of the host.
@@ -63,6 +70,21 @@ impl FakeKernel {
             nodes.entry(folder.to_owned()).or_insert(None);
         }
         nodes.insert(path.to_owned(), text.map(str::to_owned));
+    }
+
+    /// Makes a program print `text`. `command` is its name and its arguments.
+    pub fn answer(&self, command: &str, text: &str) {
+        self.answers.borrow_mut().insert(command.to_owned(), text.to_owned());
+    }
+
+    /// Makes this host a node of a cluster of corosync.
+    pub fn join_dlm(&self, cluster: &str, this_node: u32, members: &[u32]) {
+        let folder = "sys/kernel/config/dlm/cluster";
+        self.put(&format!("{folder}/cluster_name"), Some(cluster));
+        for node in members {
+            let local = if *node == this_node { "1" } else { "0" };
+            self.put(&format!("{folder}/comms/{node}/local"), Some(local));
+        }
     }
 
     /// Returns the changes since the last call.
@@ -228,6 +250,9 @@ impl Kernel for FakeKernel {
                 self.put("sys/fs/ocfs2/cluster_stack", Some("o2cb"));
                 self.put("sys/fs/ocfs2/loaded_cluster_plugins", Some(""));
                 self.put("sys/fs/o2cb/interface_revision", Some("5"));
+                if !self.is_old.get() {
+                    self.put("sys/fs/ocfs2/dlm_recover_callback_support", Some("1"));
+                }
                 self.put(CLUSTERS, None);
             }
             "ocfs2_stack_o2cb" => {
@@ -248,6 +273,12 @@ impl Kernel for FakeKernel {
 
     fn mount_dlmfs(&self, folder: &str) -> io::Result<()> {
         self.change(folder, format!("mount ocfs2_dlmfs {folder}"))
+    }
+
+    fn ask(&self, program: &str, arguments: &[&str]) -> io::Result<String> {
+        let command = format!("{program} {}", arguments.join(" "));
+        let answers = self.answers.borrow();
+        answers.get(&command).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn host_name(&self) -> String {

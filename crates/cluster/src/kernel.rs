@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::program;
+
 /// The cluster interfaces of the kernel. Paths are relative to the root directory:
 /// `sys/fs/ocfs2/cluster_stack`.
 pub trait Kernel {
@@ -55,6 +57,13 @@ pub trait Kernel {
     /// # Errors
     /// If the kernel refuses.
     fn mount_dlmfs(&self, folder: &str) -> io::Result<()>;
+
+    /// Runs a program of the cluster's services, such as `dlm_tool`, for some seconds at most, and
+    /// returns what it prints.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if it is not installed; if it fails, or has not ended in time.
+    fn ask(&self, program: &str, arguments: &[&str]) -> io::Result<String>;
 
     /// The name of this host.
     fn host_name(&self) -> String;
@@ -142,6 +151,10 @@ impl Kernel for RunningKernel {
         fs::create_dir_all(folder)?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         Ok(mount("ocfs2_dlmfs", folder, "ocfs2_dlmfs", flags, None)?)
+    }
+
+    fn ask(&self, program: &str, arguments: &[&str]) -> io::Result<String> {
+        program::ask(program, arguments)
     }
 
     fn host_name(&self) -> String {

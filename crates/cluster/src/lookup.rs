@@ -6,15 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{ClusterConf, ConfError};
+use crate::{ClusterConf, ConfError, CorosyncConf};
 
 /// The places where clusters are looked up.
 #[derive(Clone, Debug)]
 pub struct Sources {
     /// Possible mount points of configfs, in the order in which they are tried.
     pub configfs: Vec<PathBuf>,
-    /// The configuration file.
+    /// The configuration file of o2cb.
     pub conf: PathBuf,
+    /// That of corosync.
+    pub corosync: PathBuf,
 }
 
 impl Default for Sources {
@@ -23,6 +25,7 @@ impl Default for Sources {
         Self {
             configfs: vec!["/sys/kernel/config".into(), "/config".into()],
             conf: ClusterConf::PATH.into(),
+            corosync: Path::new("/").join(CorosyncConf::PATH),
         }
     }
 }
@@ -37,7 +40,8 @@ pub struct NodeNames {
 }
 
 impl NodeNames {
-    /// Looks up the nodes of `cluster` in configfs, or else in the configuration file.
+    /// Looks up the nodes of `cluster` in configfs, or else in the configuration of corosync if that
+    /// is its cluster, or else in the configuration file of o2cb.
     ///
     /// Without a name, uses the only cluster if there is just one: a volume without cluster info
     /// does not say to which cluster it belongs.
@@ -46,10 +50,23 @@ impl NodeNames {
         if let Some(names) = running.filter(|names| !names.is_empty()) {
             return Self { names, problem: None };
         }
+        let corosync = fs::read_to_string(&sources.corosync).unwrap_or_default();
+        let corosync = CorosyncConf::parse(&corosync);
+        if cluster.is_some() && corosync.cluster.as_deref() == cluster {
+            return Self { names: corosync.nodes, problem: None };
+        }
         match ClusterConf::read(&sources.conf) {
             Ok(conf) => Self { names: from_conf(&conf, cluster), problem: None },
             Err(ConfError::Read(err)) if err.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(problem) => Self { names: BTreeMap::new(), problem: Some(problem) },
+        }
+    }
+
+    /// Node number `node` in words, with its name if known.
+    pub fn describe(&self, node: u32) -> String {
+        match self.get(node) {
+            Some(name) => format!("node {node} ({name})"),
+            None => format!("node {node}"),
         }
     }
 
@@ -136,6 +153,7 @@ mod tests {
             let sources = Sources {
                 configfs: vec![root.path().join("none"), root.path().join("config")],
                 conf: root.path().join("cluster.conf"),
+                corosync: root.path().join("corosync.conf"),
             };
             Self { root, sources }
         }
@@ -175,6 +193,18 @@ mod tests {
         let machine = Machine::new().online("other", "x", 1).configured("ovs", "written", 1);
         assert_eq!(machine.name(Some("ovs"), 1).as_deref(), Some("written"));
         assert_eq!(machine.name(Some("unheard"), 1), None);
+    }
+
+    #[test]
+    fn the_nodes_of_a_cluster_of_corosync_are_in_its_configuration() {
+        let machine = Machine::new().configured("ovs", "written", 1);
+        let conf = "totem {\ncluster_name: hac\n}\nnodelist {\nnode {\nnodeid: 1\nname: x\n}\n}\n";
+        fs::write(&machine.sources.corosync, conf).unwrap();
+        assert_eq!(machine.name(Some("hac"), 1).as_deref(), Some("x"));
+        let names = NodeNames::find(&machine.sources, Some("hac"));
+        assert_eq!((names.describe(1), names.describe(2)), ("node 1 (x)".into(), "node 2".into()));
+        assert_eq!(machine.name(Some("ovs"), 1).as_deref(), Some("written"));
+        assert_eq!(machine.name(None, 1).as_deref(), Some("written"));
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! The cluster that runs on this machine, in the terms of a superblock.
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use crate::Kernel;
+use crate::{CorosyncConf, DlmCluster, HeartbeatMode, Kernel, Online, RunningKernel, stack};
 
 /// A cluster as a superblock describes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,7 +18,7 @@ pub struct RunningCluster {
 impl RunningCluster {
     /// Returns the cluster that runs on this machine; `None` if there is none.
     pub fn find() -> Option<Self> {
-        Self::find_below(Path::new("/"))
+        Self::of(&RunningKernel::default())
     }
 
     /// Whether its stack is o2cb, which is part of the kernel.
@@ -28,23 +26,25 @@ impl RunningCluster {
         self.stack == *b"o2cb"
     }
 
-    /// Like [`RunningCluster::find`], with `root` in place of the root directory.
-    fn find_below(root: &Path) -> Option<Self> {
-        let text = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-        let stack = text(root.join("sys/fs/ocfs2/cluster_stack"))?.as_bytes().try_into().ok()?;
-        if stack != *b"o2cb" {
-            let conf = text(root.join(COROSYNC_CONF))?;
-            let name = totem_cluster_name(&conf)?.to_owned();
-            return Some(Self { stack, name, global_heartbeat: false });
+    /// Like [`RunningCluster::find`], with the files of `kernel`.
+    ///
+    /// The label of the stack says little: it is `o2cb` until a volume of another stack is mounted.
+    /// A cluster of o2cb that is online was brought online on purpose, while the lock manager of the
+    /// other stacks also serves other file systems.
+    pub fn of(kernel: &dyn Kernel) -> Option<Self> {
+        let online = Online::find(kernel);
+        if let Some((online, name)) = online.as_ref().and_then(|it| Some((it, it.cluster()?))) {
+            let global_heartbeat = online.heartbeat_mode(&name) == HeartbeatMode::Global;
+            return Some(Self { stack: *b"o2cb", name, global_heartbeat });
         }
-        let clusters = ["sys/kernel/config/cluster", "config/cluster"]
-            .into_iter()
-            .find_map(|path| fs::read_dir(root.join(path)).ok())?;
-        // o2cb has at most one cluster.
-        let folder = clusters.flatten().map(|entry| entry.path()).find(|path| path.is_dir())?;
-        let name = folder.file_name()?.to_str()?.to_owned();
-        let mode = text(folder.join("heartbeat/mode")).unwrap_or_default();
-        Some(Self { stack, name, global_heartbeat: mode == "global" })
+        let label = stack::current(kernel).filter(|label| label != stack::O2CB);
+        let label = label.map(|label| label.as_bytes().try_into().ok());
+        let (stack, name) = match (label, DlmCluster::find(kernel)) {
+            (label, Some(cluster)) => (label.flatten().unwrap_or(*b"pcmk"), cluster.name),
+            (Some(label), None) => (label?, CorosyncConf::read(kernel)?.cluster?),
+            (None, None) => return None,
+        };
+        Some(Self { stack, name, global_heartbeat: false })
     }
 }
 
@@ -57,54 +57,45 @@ impl fmt::Display for RunningCluster {
     }
 }
 
-const COROSYNC_CONF: &str = "etc/corosync/corosync.conf";
-
-/// The name of the cluster of a user-space stack, according to corosync's configuration.
-pub fn corosync_cluster(kernel: &dyn Kernel) -> Option<String> {
-    Some(totem_cluster_name(&kernel.read(COROSYNC_CONF).ok()?)?.to_owned())
-}
-
-/// `cluster_name` in the `totem` section of a corosync.conf.
-fn totem_cluster_name(conf: &str) -> Option<&str> {
-    let mut lines = conf.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.find(|line| line.strip_prefix("totem").is_some_and(|rest| rest.trim() == "{"))?;
-    let mut section = lines.take_while(|line| *line != "}");
-    section.find_map(|line| {
-        Some(line.strip_prefix("cluster_name")?.trim_start().strip_prefix(':')?.trim())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::FakeKernel;
+
+    fn cluster(stack: &[u8; 4], name: &str, global_heartbeat: bool) -> Option<RunningCluster> {
+        Some(RunningCluster { stack: *stack, name: name.to_owned(), global_heartbeat })
+    }
 
     #[test]
-    fn the_running_stack_is_read_from_sysfs_and_configfs() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        let cluster = |stack: &[u8; 4], name: &str, global_heartbeat| {
-            Some(RunningCluster { stack: *stack, name: name.to_owned(), global_heartbeat })
-        };
-        let running = || RunningCluster::find_below(dir.path());
+    fn a_cluster_of_o2cb_is_in_configfs() {
+        let kernel = FakeKernel::new("a");
+        let running = || RunningCluster::of(&kernel);
         assert_eq!(running(), None);
-        write("sys/fs/ocfs2/cluster_stack", "o2cb\n");
+        kernel.put("sys/fs/ocfs2/cluster_stack", Some("o2cb"));
         assert_eq!(running(), None, "no cluster is online");
-        write("sys/kernel/config/cluster/web/heartbeat/mode", "local\n");
+        kernel.put("sys/kernel/config/cluster/web/heartbeat/mode", Some("local"));
         assert_eq!(running(), cluster(b"o2cb", "web", false));
-        write("sys/kernel/config/cluster/web/heartbeat/mode", "global\n");
+        kernel.put("sys/kernel/config/cluster/web/heartbeat/mode", Some("global"));
         assert_eq!(running(), cluster(b"o2cb", "web", true));
         let text = running().unwrap().to_string();
         assert_eq!(text, "cluster `web` of stack o2cb with global heartbeat");
-        write("sys/fs/ocfs2/cluster_stack", "pcmk\n");
-        assert_eq!(running(), None);
-        write(
-            "etc/corosync/corosync.conf",
-            "# cluster_name: no\ntotem {\n\tversion: 2\n\tcluster_name: hacluster\n}\n",
-        );
-        assert_eq!(running(), cluster(b"pcmk", "hacluster", false));
+        kernel.join_dlm("hac", 1, &[1]);
+        assert_eq!(running(), cluster(b"o2cb", "web", true));
+    }
+
+    #[test]
+    fn a_cluster_of_corosync_is_that_of_the_lock_manager_whatever_the_label() {
+        let kernel = FakeKernel::new("a");
+        let running = || RunningCluster::of(&kernel);
+        let conf = "# cluster_name: no\ntotem {\n\tversion: 2\n\tcluster_name: written\n}\n";
+        kernel.put("etc/corosync/corosync.conf", Some(conf));
+        assert_eq!(running(), None, "configured, not running");
+        kernel.put("sys/fs/ocfs2/cluster_stack", Some("pcmk"));
+        assert_eq!(running(), cluster(b"pcmk", "written", false));
+        kernel.put("sys/fs/ocfs2/cluster_stack", Some("o2cb"));
+        kernel.join_dlm("hac", 1, &[1]);
+        assert_eq!(running(), cluster(b"pcmk", "hac", false));
+        kernel.put("sys/fs/ocfs2/cluster_stack", Some("cman"));
+        assert_eq!(running(), cluster(b"cman", "hac", false));
     }
 }

@@ -55,6 +55,13 @@ pub fn current(kernel: &dyn Kernel) -> Option<String> {
     Some(label.trim().to_owned()).filter(|label| !label.is_empty())
 }
 
+/// Whether volumes of the kernel's stack are mounted, which keeps it from becoming another one. The
+/// label by itself may be left from a mount that failed.
+pub fn is_in_use(kernel: &dyn Kernel) -> bool {
+    let plugin = kernel.read(&format!("{GLUE}/active_cluster_plugin")).unwrap_or_default();
+    !plugin.trim().is_empty()
+}
+
 /// Loads the file system itself, which is enough for volumes without a cluster.
 ///
 /// # Errors

@@ -109,9 +109,11 @@ impl Writer {
     ) -> anyhow::Result<Self> {
         // Dirty journals are only reported once something is to be changed.
         let clock = SystemClock::default();
-        let mut guard = match Guard::take_unfinished(volume, path, partition, &clock) {
+        let mut guard = match Guard::take_unfinished(volume, path, partition, &clock, &interrupt) {
             Ok((guard, _)) => guard,
-            Err(GuardError::Volume(_)) if any_damage => Guard::of_damaged(volume, path, partition)?,
+            Err(GuardError::Volume(_)) if any_damage => {
+                Guard::of_damaged(volume, path, partition, &interrupt)?
+            }
             Err(err @ GuardError::Volume(_)) => {
                 let hint = "-c opens it nevertheless, for what --direct does";
                 return Err(anyhow::Error::new(err).context(hint));

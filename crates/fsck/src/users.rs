@@ -10,6 +10,7 @@ use ocfs2_device::Device;
 use ocfs2_format::superblock::Stack;
 use ocfs2_users::lock::usage_while_held;
 use ocfs2_users::regions::GlobalRegions;
+use ocfs2_users::usage_of;
 use ocfs2_volume::usage::{Clock, SampleOptions, State, StoppedClock, SystemClock, Unknown, Usage};
 use ocfs2_volume::{Error, Volume};
 
@@ -129,7 +130,7 @@ impl Users {
             _ => None,
         };
         let shared = shared.as_ref().map(|(device, region)| (device as &dyn Device, *region));
-        let mut usage = Usage::of_volume(volume, shared, options, &clock)?;
+        let mut usage = usage_of(volume, shared, options, &clock)?;
         usage.without_slot.retain(|(node, _)| Some(*node) != this_node);
         let names = NodeNames::find(&sources, cluster.as_deref());
         Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 use ocfs2_cli::shown;
 use ocfs2_device::{Caching, Device, DeviceOptions, OverlayDevice, open};
+use ocfs2_users::usage_of;
 use ocfs2_volume::image::{OnlySaved, PackedImage};
-use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Unknown, Usage};
+use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Unknown};
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
 use crate::Cli;
@@ -59,7 +60,7 @@ fn opened(device: Arc<dyn Device>) -> Result<Volume> {
 /// Fails if a node uses the volume, or may use it.
 fn unused(volume: &Volume) -> Result<()> {
     let clock = SystemClock::default();
-    let usage = Usage::of_volume(volume, None, &SampleOptions::before_writing(), &clock)?;
+    let usage = usage_of(volume, None, &SampleOptions::before_writing(), &clock)?;
     let users: Vec<_> = usage
         .nodes()
         .filter_map(|(node, state)| match state {

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::{CannotAsk, Interrupt, Output, Status, confirm, print_note, print_warning, shown};
 use ocfs2_device::Device;
+use ocfs2_format::superblock::STACK_O2CB;
 use ocfs2_users::{Consent, Look, Occupant};
 use ocfs2_volume::find::resolve as resolve_device;
 use ocfs2_volume::gate::{Gate, Planned};
@@ -103,6 +104,12 @@ fn make(
             rehearse(cli, &settings, &mut Plan::new(&settings)?, source, &interrupt, messages);
         rehearsed.context("nothing was written")?;
         source.go_back(start)?;
+    }
+    if let Some(running) = facts.running.as_ref().filter(|it| it.stack != STACK_O2CB)
+        && options.cluster.is_none()
+        && settings.cluster_info == running.info()
+    {
+        print_note(format_args!("{running} runs on this host: the volume is made for it"));
     }
     messages.before(&summary);
     if let Some(note) = &occupant.not_locked {

@@ -13,6 +13,7 @@ use crate::Settings;
 use crate::journal_size::journal_bytes;
 use crate::options::{ClusterId, Extent, MountType, Options, Purpose};
 use crate::random::Random;
+use crate::stack::CLUSTER_NAME_BYTES;
 
 /// Longest label in bytes; the last of 64 stays NUL.
 pub const LABEL_BYTES: usize = 63;
@@ -74,6 +75,12 @@ pub enum ResolveError {
         /// Size of the device in bytes.
         size: u64,
     },
+    /// The cluster that runs here has a name that volumes cannot hold.
+    #[error(
+        "{0} runs on this host, and its name has more than {CLUSTER_NAME_BYTES} bytes, which is the \
+         most that a volume holds: rename the cluster"
+    )]
+    LongClusterName(ClusterId),
     /// There are not enough blocks for any journal.
     #[error(
         "{size} bytes are too small: {blocks} blocks of {block_size}, and a volume needs at \
@@ -303,6 +310,9 @@ fn choose_cluster(options: &Options, facts: &Facts) -> Result<Option<ClusterId>,
     {
         let (chosen, other) = (chosen.clone(), other.clone());
         return Err(ResolveError::ClusterMismatch { source_says, chosen, other_says, other });
+    }
+    if chosen.cluster.len() > CLUSTER_NAME_BYTES {
+        return Err(ResolveError::LongClusterName(chosen.clone()));
     }
     let clusterinfo = options.features.set.incompat.contains(Incompat::CLUSTERINFO);
     // A volume that named its cluster keeps the name.

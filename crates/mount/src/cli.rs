@@ -12,7 +12,8 @@ use crate::options::OptionError;
 ///
 /// The volume's stack and cluster are compared with those of this host. With local heartbeat, the
 /// node's heartbeat on the volume is started before the mount, and stopped again if the mount
-/// fails. At unmount the kernel runs ocfs2_hb_ctl to stop it.
+/// fails. At unmount the kernel runs ocfs2_hb_ctl to stop it. On a member of a cluster of corosync
+/// (stack pcmk) it waits until the cluster is quorate and has fenced the nodes that failed.
 ///
 /// Options for -o are those of all file systems (ro, noatime, nosuid...), and those of OCFS2: acl,
 /// user_xattr, commit=SECONDS, data=ordered|writeback, errors=remount-ro|panic|continue,

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use ocfs2_cluster::{HeartbeatMode, Kernel, Online, StackError, corosync_cluster, stack};
+use ocfs2_cluster::{
+    CorosyncConf, DlmCluster, HeartbeatMode, Kernel, NotReady, Online, StackError, stack,
+};
 use ocfs2_format::superblock::{Stack, SuperBlock};
 
 /// The heartbeat of a volume, as the kernel is told at mount.
@@ -115,6 +117,15 @@ pub enum ClusterError {
         /// The name of the cluster.
         cluster: String,
     },
+    /// This host is not a member of a cluster of corosync, or the wait for it was interrupted.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+    /// The kernel is from before Linux 3.14 and needs a daemon that nobody has any more.
+    #[error(
+        "this kernel needs the daemon ocfs2_controld for volumes of stack {0}, which is not \
+         supported; Linux 3.14 and later do not need it"
+    )]
+    OldKernel(String),
     /// An option in `-o` contradicts the volume.
     #[error("-o {told} does not fit the volume, which takes {wanted}")]
     Told {
@@ -164,8 +175,13 @@ pub fn heartbeat_of(
                 });
             }
             stack::load(kernel, &label)?;
+            if !kernel.exists("sys/fs/ocfs2/dlm_recover_callback_support") {
+                return Err(ClusterError::OldKernel(label));
+            }
             // The kernel would refuse as well, but without a reason.
-            if let (Some(volume), Some(running)) = (volume_cluster, corosync_cluster(kernel))
+            let running = DlmCluster::find(kernel).map(|cluster| cluster.name);
+            let running = running.or_else(|| CorosyncConf::read(kernel)?.cluster);
+            if let (Some(volume), Some(running)) = (volume_cluster, running)
                 && volume != running
             {
                 return Err(ClusterError::OtherCluster { volume, running });
@@ -173,7 +189,10 @@ pub fn heartbeat_of(
             Ok(Heartbeat::Userspace(label))
         }
         Stack::O2cb { global_heartbeat } => {
-            if let Some(active) = stack::current(kernel).filter(|active| active != stack::O2CB) {
+            if let Some(active) = stack::current(kernel).filter(|active| active != stack::O2CB)
+                && (stack::is_in_use(kernel)
+                    || running.is_none() && DlmCluster::find(kernel).is_some())
+            {
                 return Err(ClusterError::OtherStack {
                     volume: stack::O2CB.to_owned(),
                     volume_cluster,
@@ -263,6 +282,23 @@ mod tests {
     }
 
     #[test]
+    fn the_label_of_a_stack_binds_only_while_it_is_used() {
+        let kernel = online("local");
+        kernel.put("sys/fs/ocfs2/cluster_stack", Some("pcmk"));
+        kernel.put("sys/fs/ocfs2/active_cluster_plugin", Some(""));
+        let local = Heartbeat::Local { cluster: "web".to_owned() };
+        kernel.join_dlm("hac", 1, &[1]);
+        assert_eq!(heartbeat_of(&kernel, &web(0)).unwrap(), local);
+        // Without a cluster of o2cb the one that runs is meant.
+        let kernel = FakeKernel::new("a");
+        kernel.put("sys/fs/ocfs2/cluster_stack", Some("pcmk"));
+        assert!(matches!(heartbeat_of(&kernel, &web(0)), Err(ClusterError::Offline { .. })));
+        kernel.put("sys/fs/ocfs2/cluster_stack", Some("pcmk"));
+        kernel.join_dlm("hac", 1, &[1]);
+        assert!(matches!(heartbeat_of(&kernel, &web(0)), Err(ClusterError::OtherStack { .. })));
+    }
+
+    #[test]
     fn every_reason_not_to_mount_says_what_to_do() {
         let says = |kernel: &FakeKernel, superblock: &SuperBlock, parts: &[&str]| {
             let err = heartbeat_of(kernel, superblock).unwrap_err().to_string();
@@ -282,11 +318,17 @@ mod tests {
         let corosync = FakeKernel::new("a");
         corosync.put("etc/corosync/corosync.conf", Some("totem {\n\tcluster_name: web\n}"));
         says(&corosync, &pcmk, &["belongs to cluster `hac`, and cluster `web` is online"]);
+        corosync.join_dlm("db", 1, &[1]);
+        says(&corosync, &pcmk, &["belongs to cluster `hac`, and cluster `db` is online"]);
+        let old = FakeKernel::new("a");
+        old.is_old.set(true);
+        says(&old, &pcmk, &["this kernel needs the daemon ocfs2_controld"]);
         says(&local, &pcmk, &["stack pcmk (cluster `hac`), and stack o2cb runs", "tunefs.ocfs2"]);
         says(&local, &web(1), &["wants global heartbeat", "o2cb heartbeat-mode web global"]);
         local.put("sys/kernel/config/cluster/web/node/a/local", Some("0"));
         says(&local, &web(0), &["this host, `a`, is none of its nodes", "o2cb add-node web a"]);
         local.put("sys/fs/ocfs2/cluster_stack", Some("pcmk"));
+        local.put("sys/fs/ocfs2/active_cluster_plugin", Some("user"));
         says(&local, &web(0), &["belongs to stack o2cb (cluster `web`), and stack pcmk runs"]);
     }
 }

@@ -9,7 +9,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use ocfs2_cli::{argument, shown};
-use ocfs2_cluster::{Kernel, Online, OnlineError, ReferenceError, References, RegionPlace};
+use ocfs2_cluster::{
+    DlmCluster, Kernel, Online, OnlineError, Patience, ReferenceError, References, RegionPlace,
+    wait_until_ready,
+};
 use ocfs2_device::{DeviceOptions, OpenError, open};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::STATE_ERROR;
@@ -59,6 +62,8 @@ pub struct Machine<'a> {
     pub mount: &'a dyn Fn(&Request) -> io::Result<()>,
     /// The text of `/proc/self/mountinfo`.
     pub mountinfo: &'a dyn Fn() -> String,
+    /// Who waits for a cluster of corosync.
+    pub patience: &'a dyn Patience,
 }
 
 /// What was done.
@@ -282,8 +287,13 @@ pub(crate) fn mount_volume(
     if told.nocluster {
         check_alone(volume, &path)?;
     }
-    let mut notes = Vec::new();
     let mounted = name.is_some_and(|name| is_mounted(&(machine.mountinfo)(), &name));
+    let is_userspace = matches!(heartbeat, Heartbeat::Userspace(_));
+    if is_userspace && !told.remount && !mounted && !options.fake {
+        // The kernel would wait as well, in a way that not even a kill ends.
+        wait_until_ready(kernel, machine.patience).map_err(|err| cluster_error(err.into()))?;
+    }
+    let mut notes = Vec::new();
     // A volume that is already mounted here has a dirty journal for that reason.
     if !told.remount && !mounted {
         notes.extend(dirty_note(kernel, volume, &heartbeat, &dirty));
@@ -326,7 +336,8 @@ pub(crate) fn mount_volume(
             // The error to report is the refusal of the kernel.
             let _ = machine.references.stop(kernel, &online, &cluster, &region);
         }
-        let state = Tried { path: &path, mounted, nocluster: told.nocluster, read_only_device };
+        let nocluster = told.nocluster;
+        let state = Tried { path: &path, mounted, nocluster, read_only_device, is_userspace };
         let hint = explain(&cause, volume, &state);
         return Err(MountError::Kernel { path, target: options.target.clone(), cause, hint });
     }
@@ -417,15 +428,12 @@ fn dirty_note(
     let own = match heartbeat {
         Heartbeat::None => dirty.to_vec(),
         // The journals of other nodes that have the volume mounted are dirty for that reason.
-        Heartbeat::Local { .. } | Heartbeat::Global => {
-            let online = Online::find(kernel)?;
-            let nodes = online.nodes(&online.cluster()?);
-            let node = nodes.iter().find(|(.., local)| *local).map(|(_, number, _)| *number)?;
+        heartbeat => {
+            let node = this_node(kernel, heartbeat)?;
             let taken = volume.taken_slots().ok()?;
-            let held = taken.iter().filter(|taken| taken.node == u32::from(node));
+            let held = taken.iter().filter(|taken| taken.node == node);
             held.map(|taken| taken.slot).filter(|slot| dirty.contains(slot)).collect()
         }
-        Heartbeat::Userspace(_) => Vec::new(),
     };
     (!own.is_empty()).then(|| {
         format!(
@@ -434,6 +442,16 @@ fn dirty_note(
             numbers(&own)
         )
     })
+}
+
+/// The number of this host in the cluster that runs on it.
+fn this_node(kernel: &dyn Kernel, heartbeat: &Heartbeat) -> Option<u32> {
+    if let Heartbeat::Userspace(_) = heartbeat {
+        return DlmCluster::find(kernel)?.this_node;
+    }
+    let online = Online::find(kernel)?;
+    let nodes = online.nodes(&online.cluster()?);
+    nodes.iter().find(|(.., local)| *local).map(|(_, number, _)| u32::from(*number))
 }
 
 /// A note if the program that the kernel runs at unmount does not exist.
@@ -463,6 +481,8 @@ struct Tried<'a> {
     mounted: bool,
     nocluster: bool,
     read_only_device: bool,
+    /// Whether the volume belongs to a cluster of corosync.
+    is_userspace: bool,
 }
 
 /// Explains an error of mount(2) for OCFS2.
@@ -470,7 +490,11 @@ fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
     let Tried { mounted, nocluster, .. } = *tried;
     let slots = volume.max_slots();
     let full = volume.taken_slots().is_ok_and(|taken| taken.len() >= usize::from(slots));
-    let text = match err.raw_os_error().map(Errno::from_raw_os_error) {
+    let errno = err.raw_os_error().map(Errno::from_raw_os_error);
+    if let Some(text) = errno.filter(|_| tried.is_userspace).and_then(by_lock_manager) {
+        return format!("{text}; dmesg may say more");
+    }
+    let text = match errno {
         Some(Errno::INVAL) if full && !mounted => {
             return format!(
                 "all {slots} node slots of the volume are taken: another node has to unmount it, or \
@@ -500,6 +524,26 @@ fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
         _ => return "dmesg may say why".to_owned(),
     };
     format!("{text}; dmesg may say more")
+}
+
+/// Explains an error of the lock manager of a cluster of corosync, which the kernel passes on.
+fn by_lock_manager(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::EXIST => {
+            "a program such as fsck.ocfs2 or tunefs.ocfs2 is at work on it on this host, or one was \
+             killed: the next run of fsck.ocfs2 on this host ends what it has left"
+        }
+        Errno::PROTO => {
+            "a program such as fsck.ocfs2 or tunefs.ocfs2 is at work on it on another node, or one \
+             was killed there"
+        }
+        Errno::UNATCH => "dlm_controld does not run on this host: systemctl start dlm",
+        Errno::BADR => "the volume belongs to another cluster than the one that runs here",
+        Errno::NOTCONN => {
+            "this host is not a member of a running cluster: start corosync and dlm_controld"
+        }
+        _ => return None,
+    })
 }
 
 /// Calls mount(2).

@@ -2,13 +2,31 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Result;
-use ocfs2_cli::{Output, Status, print_error, print_warning, shown, terminal};
-use ocfs2_cluster::{Kernel, References, RunningKernel};
+use ocfs2_cli::{Output, Status, print_error, print_note, print_warning, shown, terminal};
+use ocfs2_cluster::{Kernel, Patience, References, RunningKernel};
 
 use crate::{Cli, Machine, mount, system_mount};
+
+/// Waits until a signal ends the program.
+struct Waiting<'a> {
+    source: &'a Path,
+}
+
+impl Patience for Waiting<'_> {
+    fn say(&self, what: &str) {
+        print_note(format_args!("{}: {what}", shown(self.source)));
+    }
+
+    fn pause(&self, time: Duration) -> bool {
+        std::thread::sleep(time);
+        true
+    }
+}
 
 /// Mounts what `cli` names.
 ///
@@ -22,6 +40,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
         references: &references,
         mount: &system_mount,
         mountinfo: &|| fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+        patience: &Waiting { source: &cli.device },
     };
     let done = cli.options().map_err(Into::into).and_then(|options| {
         if !options.fake && !rustix::process::geteuid().is_root() {
@@ -54,7 +73,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
 
 /// Raises the I/O priority of the heartbeat, so that it does not wait behind other I/O. If that
 /// fails, the heartbeat works nevertheless.
-fn raise_priority(kernel: &dyn Kernel, device: &std::path::Path) {
+fn raise_priority(kernel: &dyn Kernel, device: &Path) {
     let path = kernel.read("proc/sys/fs/ocfs2/nm/hb_ctl_path");
     let path = path.unwrap_or_else(|_| "/sbin/ocfs2_hb_ctl".to_owned());
     let mut command = Command::new(path);

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ocfs2_cluster::fake::FakeKernel;
-use ocfs2_cluster::{ClusterConf, Online, References, Timeouts};
+use ocfs2_cluster::{ClusterConf, Online, Patience, References, Timeouts};
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_testing::{Scratch, fixture_copy};
 use ocfs2_volume::{Volume, VolumeOptions};
@@ -14,6 +15,17 @@ use rustix::io::Errno;
 
 use crate::mount::mount_volume;
 use crate::{Machine, MountError, MountOptions, Options, Outcome, Request, mount};
+
+/// Nobody who would wait.
+struct Nobody;
+
+impl Patience for Nobody {
+    fn say(&self, _: &str) {}
+
+    fn pause(&self, _: Duration) -> bool {
+        false
+    }
+}
 
 /// A host, a volume, and the kernel's answer to mount(2).
 struct Host {
@@ -68,6 +80,7 @@ impl Host {
             references: &references,
             mount: &ask,
             mountinfo: &|| mountinfo.to_owned(),
+            patience: &Nobody,
         };
         let options = Options {
             source: self.image.clone(),
@@ -212,6 +225,7 @@ fn what_can_not_be_mounted_at_all_is_said_before_the_kernel_is_asked() {
         references: &references,
         mount: &|_| panic!("the kernel was asked"),
         mountinfo: &String::new,
+        patience: &Nobody,
     };
     let try_mount = |source: PathBuf, target: PathBuf| {
         let options = Options { source, target, mount: MountOptions::default(), fake: false };

@@ -33,8 +33,9 @@ JSON:
         silent_seconds
                      crashed: how long ago that was by the clock of this computer
         reason       crashed: how that is known: watched (for its whole dead threshold), clock (it
-                     missed two heartbeats, and the last one is old) or stopped (it stopped its
-                     heartbeat, or had none, and holds the slot); unknown: why, in words
+                     missed two heartbeats, and the last one is old), stopped (it stopped its
+                     heartbeat, or had none, and holds the slot) or cluster (its cluster of corosync
+                     says that it does not use the volume); unknown: why, in words
       needs_fsck     whether crashed nodes hold slots, and no live one that would recover them
       error          why the nodes are not known
     failures         an array with an object for each device that could not be looked at, or that
@@ -56,6 +57,10 @@ JSON:
 /// the state. It takes 5 seconds to see that a node has crashed if its last heartbeat is old,
 /// otherwise up to its dead threshold (usually a minute). A volume whose slots are held by crashed
 /// nodes only needs fsck, which is reported on standard error.
+///
+/// Nodes of a cluster of corosync (stack pcmk) write no heartbeat. On a member of that cluster it is
+/// asked instead; a node that failed and was not fenced yet is marked "(to be fenced)". Elsewhere they
+/// are unknown.
 ///
 /// The exit status is 0, or 1 if a named device cannot be read or is not an OCFS2 volume.
 #[derive(Clone, Debug, Parser)]

@@ -141,6 +141,7 @@ impl NodeEntry {
                     Evidence::Watched(_) => "watched",
                     Evidence::Clock => "clock",
                     Evidence::Stopped => "stopped",
+                    Evidence::Cluster => "cluster",
                 };
                 (Some("crashed"), Some(evidence.to_owned()))
             }

@@ -11,10 +11,10 @@ use ocfs2_device::holders::{self, Holder};
 use ocfs2_device::{self, Caching, Device, DeviceOptions, OpenCause};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::{Stack, SuperBlock};
-use ocfs2_users::detect;
 use ocfs2_users::regions::{GlobalRegions, all_devices};
+use ocfs2_users::{detect, usage_of};
 use ocfs2_volume::find::{FindError, resolve};
-use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
+use ocfs2_volume::usage::{Clock, SampleOptions, State};
 use ocfs2_volume::{OpenVolumeError, VolumeOptions};
 
 /// What to list.
@@ -344,7 +344,7 @@ impl UserFinder<'_> {
             _ => None,
         };
         let shared = shared.as_ref().map(|(device, region)| (device as &dyn Device, *region));
-        let usage = Usage::of_volume(&opened, shared, &sample, self.clock)?;
+        let usage = usage_of(&opened, shared, &sample, self.clock)?;
 
         let mounted_here = volume.is_local() && self.is_mounted_here(&volume.device);
         let slots = usage.slots.into_iter().map(|slot| {

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use ocfs2_cli::{human_span, shown};
 use ocfs2_cluster::ClusterConf;
 use ocfs2_device::OpenCause;
+use ocfs2_format::superblock::Stack;
 use ocfs2_volume::usage::{Evidence, State, Unknown};
 
 use crate::{FailureCause, Listing, NodeUse, Users, Volume};
@@ -43,7 +44,8 @@ pub(crate) fn notes(listing: &Listing, now: SystemTime, verbose: bool) -> Vec<St
             notes.push(format!("{}: {problem}", ClusterConf::PATH));
         }
         if verbose {
-            notes.extend(volume.nodes().iter().filter_map(|node| explain(node, now)).map(about));
+            let explain = |node| explain(volume, node, now);
+            notes.extend(volume.nodes().iter().filter_map(explain).map(about));
         }
     }
     notes
@@ -71,17 +73,25 @@ fn verdict(volume: &Volume) -> Option<String> {
 }
 
 /// Explains how the state of a node is known.
-fn explain(node: &NodeUse, now: SystemTime) -> Option<String> {
+fn explain(volume: &Volume, node: &NodeUse, now: SystemTime) -> Option<String> {
+    let is_userspace = matches!(volume.superblock.stack(), Stack::Userspace(_));
     let text = match node.state.as_ref()? {
+        State::Live if is_userspace => "live: the cluster says that it uses the volume".to_owned(),
         State::Live => "live: its heartbeat changes".to_owned(),
         State::Unknown(why) => format!("unknown: {why}"),
+        State::Crashed { evidence: Evidence::Cluster, .. } => {
+            "crashed: the cluster says that it does not use the volume, but it holds the slot"
+                .to_owned()
+        }
         state @ State::Crashed { last_beat, evidence } => {
             let how = match evidence {
                 Evidence::Watched(time) => {
                     format!("no heartbeat in {} of watching", human_span(*time))
                 }
                 Evidence::Clock => "two heartbeats missed, and the last one is old".to_owned(),
-                Evidence::Stopped => "its heartbeat is stopped, but it holds the slot".to_owned(),
+                Evidence::Stopped | Evidence::Cluster => {
+                    "its heartbeat is stopped, but it holds the slot".to_owned()
+                }
             };
             let when = match (last_beat, state.silent_for(now)) {
                 (_, Some(ago)) => format!("last heartbeat {} ago", human_span(ago)),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ocfs2_cli::{human_span, shown, terminal};
 use ocfs2_format::superblock::{Stack, SuperBlock};
-use ocfs2_volume::usage::State;
+use ocfs2_volume::usage::{State, Unknown};
 
 use crate::{Listing, NodeUse, Users, Volume};
 
@@ -80,6 +80,7 @@ fn node_text(node: &NodeUse, now: SystemTime, states: bool) -> String {
     let name = terminal(node.display_name());
     match node.state.as_ref().filter(|_| states) {
         None | Some(State::Live) => name,
+        Some(State::Unknown(Unknown::ToBeFenced)) => format!("{name} (to be fenced)"),
         Some(State::Unknown(_)) => format!("{name} (unknown)"),
         Some(state @ State::Crashed { .. }) => match state.silent_for(now) {
             Some(ago) => format!("{name} (crashed {} ago)", human_span(ago)),
@@ -150,7 +151,8 @@ mod tests {
             (Some(State::Live), "ovs\\n1"),
             (Some(crashed(300)), "ovs\\n1 (crashed 5 min ago)"),
             (Some(crashed(-300)), "ovs\\n1 (crashed)"),
-            (Some(State::Unknown(ocfs2_volume::usage::Unknown::Global)), "ovs\\n1 (unknown)"),
+            (Some(State::Unknown(Unknown::Global)), "ovs\\n1 (unknown)"),
+            (Some(State::Unknown(Unknown::ToBeFenced)), "ovs\\n1 (to be fenced)"),
         ] {
             assert_eq!(node_text(&node(state.clone()), now, true), expected);
             assert_eq!(node_text(&node(state), now, false), "ovs\\n1");

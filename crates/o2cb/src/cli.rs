@@ -22,6 +22,9 @@ use crate::sysconfig::sysconfig_path;
 /// register-cluster and online change differences in the kernel where it allows that (addresses and
 /// numbers of nodes only while no volume is mounted), and all three report them.
 ///
+/// On a member of a cluster of corosync (stack pcmk), status, cluster-status and list-nodes show that
+/// cluster, which its own services bring online.
+///
 /// The exit status is 0, or 1 if something failed or was refused; for cluster-status and status
 /// also 1 if the cluster is not online.
 #[derive(Clone, Debug, Parser)]
@@ -121,6 +124,21 @@ pub enum Command {
     Offline {
         /// The cluster; by default the one that is online
         cluster: Option<String>,
+    },
+    /// Report what this host lacks for the cluster, each with what to do, and status 1 if anything
+    ///
+    /// Looked at are the kernel's modules, configfs, the configuration, the name and the address of
+    /// this host, the ports of the other nodes, and what the kernel has of a cluster that is online.
+    Check {
+        /// The cluster; by default the one set for boot, or the only one in the configuration
+        cluster: Option<String>,
+        /// Also compare the configuration with that of this host, which `ssh` reaches without a
+        /// question; may be given several times
+        #[arg(long, value_name = "HOST")]
+        peer: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show what is loaded, online and beating
     Status {

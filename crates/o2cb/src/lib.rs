@@ -4,8 +4,10 @@
 //! The operations on files and the kernel are in `ocfs2-cluster`; the commands are here.
 #![deny(missing_docs)]
 
+mod check;
 mod cli;
 mod configure;
+mod corosync;
 mod edit;
 pub mod hb_ctl;
 mod heartbeat;

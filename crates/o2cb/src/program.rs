@@ -13,12 +13,13 @@ use ocfs2_cluster::{
     RunningKernel, Timeouts, stack,
 };
 
+use crate::check::{Check, ThisNetwork};
 use crate::cli::{Cli, Command};
 use crate::heartbeat::region_device;
 use crate::list::{Part, text};
 use crate::status::Status;
 use crate::sysconfig::Sysconfig;
-use crate::{configure, edit, up};
+use crate::{configure, corosync, edit, up};
 
 /// Does what `cli` asks for.
 ///
@@ -34,11 +35,17 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             }
         }
         Command::ListCluster(listed) => list(cli, &listed.cluster, Part::Cluster, listed.oneline)?,
-        Command::ListNodes(listed) => list(cli, &listed.cluster, Part::Nodes, listed.oneline)?,
+        Command::ListNodes(listed) => {
+            match corosync::nodes(&kernel, &listed.cluster, listed.oneline) {
+                Some(text) => out.write_all(text.as_bytes())?,
+                None => list(cli, &listed.cluster, Part::Nodes, listed.oneline)?,
+            }
+        }
         Command::ListHeartbeats(listed) => {
             list(cli, &listed.cluster, Part::Heartbeats, listed.oneline)?;
         }
         Command::RegisterCluster(name) => {
+            corosync::refuse(&kernel)?;
             let timeouts = Sysconfig::read(&cli.sysconfig())?.timeouts()?;
             let file = conf(cli)?;
             let done = Online::prepare(&kernel)?.register(file.conf(), &name.cluster, &timeouts)?;
@@ -47,10 +54,12 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             say(cli, &format!("cluster {} registered", name.cluster));
         }
         Command::UnregisterCluster(name) => {
+            corosync::refuse(&kernel)?;
             found(&kernel, &name.cluster)?.unregister(&name.cluster)?;
             say(cli, &format!("cluster {} unregistered", name.cluster));
         }
         Command::StartHeartbeat(heartbeat) => {
+            corosync::refuse(&kernel)?;
             let (name, file) = (&heartbeat.cluster, conf(cli)?);
             let online = found(&kernel, name)?;
             match global_heartbeat(&online, file.conf(), name)? {
@@ -62,6 +71,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             }
         }
         Command::StopHeartbeat(heartbeat) => {
+            corosync::refuse(&kernel)?;
             let online = found(&kernel, &heartbeat.cluster)?;
             match online.heartbeat_mode(&heartbeat.cluster) {
                 HeartbeatMode::Global => {
@@ -108,6 +118,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
                 )?;
                 return Ok(Exit::SUCCESS);
             }
+            corosync::refuse(&kernel)?;
             let file = conf(cli)?;
             let name = choose(cluster.as_deref(), &sysconfig, file.conf())?;
             let timeouts = sysconfig.timeouts()?;
@@ -117,12 +128,30 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             writeln!(out, "Cluster {}: Online", terminal(&name))?;
         }
         Command::Offline { cluster } => {
+            corosync::refuse(&kernel)?;
             let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
             let references = References::default();
             match up::offline(&kernel, &references, cluster.as_deref(), &mounted(&mounts))? {
                 Some(name) => writeln!(out, "Cluster {}: Offline", terminal(&name))?,
                 None => writeln!(out, "No cluster is online")?,
             }
+        }
+        Command::Check { cluster, peer, json } => {
+            let sysconfig = Sysconfig::read(&cli.sysconfig())?;
+            let bytes = fs::read(&cli.config_file).unwrap_or_default();
+            let file = conf(cli).map_err(|err| causes(&err));
+            let name = file.as_ref().map_err(Clone::clone).and_then(|file| {
+                choose(cluster.as_deref(), &sysconfig, file.conf()).map_err(|err| causes(&err))
+            });
+            let read = file.as_ref().map(|file| (file.conf(), &bytes[..])).map_err(Clone::clone);
+            let told = (&sysconfig.timeouts()?, &peer[..]);
+            let check = Check::run(&kernel, &ThisNetwork, read, name, told);
+            if *json {
+                print_json(&mut out, &check)?
+            } else {
+                write!(out, "{check}")?
+            }
+            return Ok(if check.is_ready() { Exit::SUCCESS } else { Exit::FAILURE });
         }
         Command::Status { json } => {
             let mut status = Status::find(&kernel);

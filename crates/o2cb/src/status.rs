@@ -6,13 +6,18 @@ use ocfs2_cli::terminal;
 use ocfs2_cluster::{ClusterConf, HeartbeatMode, Kernel, Online, Timeouts, stack};
 use serde::Serialize;
 
+use crate::corosync::Corosync;
+
 /// The status of this host.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Status {
     /// Label of the kernel's stack; `None` if OCFS2 is not loaded.
     pub stack: Option<String>,
-    /// The cluster that is online.
+    /// The cluster of o2cb that is online.
     pub cluster: Option<Cluster>,
+    /// Without one, the cluster of corosync.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corosync: Option<Corosync>,
 }
 
 /// A cluster that is online.
@@ -72,7 +77,8 @@ impl Status {
                 name,
             })
         });
-        Self { stack: stack::current(kernel), cluster }
+        let corosync = if cluster.is_none() { Corosync::find(kernel) } else { None };
+        Self { stack: stack::current(kernel), cluster, corosync }
     }
 
     /// Compares the cluster with the configuration, and stores the differences.
@@ -92,22 +98,24 @@ impl Status {
     /// The status in the words of the C tool, and whether the cluster is online. Without `name` it
     /// is that of any cluster.
     pub fn in_words(&self, name: Option<&str>) -> (String, bool) {
-        let running = self.cluster.as_ref();
-        let Some(name) = name.or(running.map(|running| running.name.as_str())) else {
+        let running = self.cluster.as_ref().map(|running| running.name.as_str());
+        let running = running.or(self.corosync.as_ref().map(|running| running.name.as_str()));
+        let Some(name) = name.or(running) else {
             return ("offline".to_owned(), false);
         };
-        let online = self.is_online() && running.is_some_and(|running| running.name == name);
+        let online = self.is_online() && running == Some(name);
         let word = if online { "online" } else { "offline" };
         (format!("Cluster '{}' is {word}", terminal(name)), online)
     }
 
     /// Whether a volume could be mounted: the cluster is online, and with global heartbeat it has a
-    /// region in which this host beats.
+    /// region in which this host beats; one of corosync is quorate and waits for nothing.
     pub fn is_online(&self) -> bool {
         let global = HeartbeatMode::Global.to_string();
         let silent =
             |cluster: &Cluster| cluster.heartbeat_mode == global && cluster.regions.is_empty();
         self.cluster.as_ref().is_some_and(|cluster| !silent(cluster))
+            || self.corosync.as_ref().is_some_and(Corosync::is_ready)
     }
 }
 
@@ -117,6 +125,9 @@ impl fmt::Display for Status {
         writeln!(f, "Stack glue driver: {loaded}")?;
         if let Some(stack) = &self.stack {
             writeln!(f, "Cluster stack: {}", terminal(stack))?;
+        }
+        if let Some(corosync) = &self.corosync {
+            return corosync.fmt(f);
         }
         let Some(cluster) = &self.cluster else {
             return writeln!(f, "Checking O2CB cluster: Offline");

@@ -78,7 +78,7 @@ impl Change {
         if cli.update_cluster_stack {
             let running = RunningCluster::find().context(
                 "no cluster is online on this host that the volume could be given to; `o2cb online` brings one \
-                 online",
+                 of o2cb online, systemctl start dlm one of corosync",
             )?;
             changes.push(Self::Stack(running));
         }

@@ -244,7 +244,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
     // If the volume belongs to another cluster, nodes cannot be locked out.
     let mut guard = match is_copy {
         true => Guard::of_copy(&volume, &cli.device, &clock)?,
-        false => Guard::take(&volume, &cli.device, cli.partition, &clock)?,
+        false => Guard::take(&volume, &cli.device, cli.partition, &clock, &run.interrupt)?,
     };
     if let Some(why) = &guard.not_locked {
         print_warning(format_args!("{}: {why}", run.device));

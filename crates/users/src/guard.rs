@@ -5,12 +5,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use ocfs2_cli::Interrupt;
+use ocfs2_cluster::{NodeNames, Sources};
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::gate::Gate;
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Unknown, Usage};
 use ocfs2_volume::{Error, Volume};
 
 use crate::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
+use crate::usage_of;
 
 /// The reason why a volume may not be changed now.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +76,9 @@ impl Guard {
         path: &Path,
         partition: Option<u32>,
         clock: &dyn Clock,
+        interrupt: &Interrupt,
     ) -> Result<Self, GuardError> {
-        let (guard, dirty) = Self::take_unfinished(volume, path, partition, clock)?;
+        let (guard, dirty) = Self::take_unfinished(volume, path, partition, clock, interrupt)?;
         if dirty.is_empty() { Ok(guard) } else { Err(GuardError::Dirty(dirty)) }
     }
 
@@ -88,13 +92,20 @@ impl Guard {
         path: &Path,
         partition: Option<u32>,
         clock: &dyn Clock,
+        interrupt: &Interrupt,
     ) -> Result<(Self, Vec<u16>), GuardError> {
-        let protection = lock::take(volume, path, partition, Host::default())?;
+        let protection = match lock::take(volume, path, partition, Host::default(), interrupt) {
+            Ok(protection) => protection,
+            Err(err) if err.is_in_use() && err.this_node().is_none() => {
+                // The cluster knows which node that is.
+                no_nodes(volume, &watched(volume, clock)?, Local::Left)?;
+                return Err(err.into());
+            }
+            Err(err) => return Err(err.into()),
+        };
         let usage = match &protection {
             Protection::Locked(_) => usage_while_held(volume)?,
-            Protection::None(_) => {
-                Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?
-            }
+            Protection::None(_) => watched(volume, clock)?,
         };
         no_nodes(volume, &usage, Local::Left)?;
         let dirty = unfinished(volume, &usage)?;
@@ -118,9 +129,10 @@ impl Guard {
         volume: &Volume,
         path: &Path,
         partition: Option<u32>,
+        interrupt: &Interrupt,
     ) -> Result<Self, GuardError> {
         let gate = Gate::of_device(Arc::clone(volume.device())).at(path);
-        match lock::take(volume, path, partition, Host::default())? {
+        match lock::take(volume, path, partition, Host::default(), interrupt)? {
             Protection::Locked(lock) => Ok(Self { gate: gate.holding(lock), not_locked: None }),
             Protection::None(Reason::NotShared) => Ok(Self { gate, not_locked: None }),
             Protection::None(_) => Err(GuardError::Shared),
@@ -135,7 +147,7 @@ impl Guard {
     /// # Errors
     /// [`GuardError`], except for dirty journals.
     pub fn of_copy(volume: &Volume, path: &Path, clock: &dyn Clock) -> Result<Self, GuardError> {
-        let usage = Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?;
+        let usage = watched(volume, clock)?;
         no_nodes(volume, &usage, Local::Used)?;
         let gate = Gate::of_volume(volume, &usage)?.at(path);
         Ok(Self { gate, not_locked: None })
@@ -147,8 +159,14 @@ impl Guard {
     /// # Errors
     /// [`GuardError`].
     pub fn look(volume: &Volume, clock: &dyn Clock) -> Result<Usage, GuardError> {
-        no_users(volume, Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?)
+        no_users(volume, watched(volume, clock)?)
     }
+}
+
+/// The users of a volume that is not locked.
+fn watched(volume: &Volume, clock: &dyn Clock) -> Result<Usage, Error> {
+    let options = SampleOptions::before_writing();
+    usage_of(volume, None, &options, clock)
 }
 
 /// What a slot of a local volume says that is taken.
@@ -167,12 +185,14 @@ fn no_nodes(volume: &Volume, usage: &Usage, local: Local) -> Result<(), GuardErr
     if volume.features().incompat.intersects(marks) {
         return Err(GuardError::InProgress);
     }
+    let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
+    let names = NodeNames::find(&Sources::default(), cluster.as_deref());
     let users: Vec<_> = usage
         .nodes()
         .filter_map(|(node, state)| match state {
-            State::Live => Some(format!("node {node}")),
+            State::Live => Some(names.describe(node)),
             State::Unknown(Unknown::Local) if local == Local::Left => None,
-            State::Unknown(why) => Some(format!("perhaps node {node} ({why})")),
+            State::Unknown(why) => Some(format!("perhaps {}: {why}", names.describe(node))),
             State::Crashed { .. } => None,
         })
         .collect();

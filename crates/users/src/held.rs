@@ -31,8 +31,9 @@ impl fmt::Debug for HeldLock {
 }
 
 impl gate::Lock for HeldLock {
-    /// Always passes, like that of [`ClusterLock`]: a released lock was released on purpose.
+    /// That of [`ClusterLock`]. A released lock was released on purpose.
     fn check(&self) -> Result<(), String> {
-        Ok(())
+        let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.as_ref().map_or(Ok(()), |lock| lock.check())
     }
 }

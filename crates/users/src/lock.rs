@@ -15,15 +15,20 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use ocfs2_cli::{Interrupt, print_note};
 use ocfs2_cluster::domain::{self, Domain, DomainError, Lock};
 use ocfs2_cluster::{
-    HeartbeatMode, Kernel, Online, OnlineError, ReferenceError, References, RegionPlace,
-    RunningKernel, stack,
+    HeartbeatMode, Kernel, LockspaceError, Online, OnlineError, ReferenceError, References,
+    RegionPlace, RunningKernel, stack,
 };
 use ocfs2_format::Blkno;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::usage::{Evidence, SlotUse, State, Usage};
 use ocfs2_volume::{SystemFile, Volume, gate};
+
+mod corosync;
+
+use corosync::InLockspace;
 
 /// The protection of a volume against other nodes.
 #[derive(Debug)]
@@ -48,8 +53,10 @@ pub enum Reason {
         /// The cluster of the volume.
         volume: String,
     },
-    /// The volume belongs to another stack, whose locks are not supported.
-    Stack(String),
+    /// The volume belongs to a cluster of corosync, and this host is not a running member of one.
+    NotAMember,
+    /// This program of the cluster is not installed, without which the lock cannot be taken.
+    NoProgram(&'static str),
     /// The volume is a partition chosen with `--partition` on a whole disk.
     Partition,
 }
@@ -63,9 +70,10 @@ impl fmt::Display for Reason {
                 let (online, volume) = (online.escape_default(), volume.escape_default());
                 write!(f, "cluster {online} is online on this host, not {volume}")
             }
-            Self::Stack(stack) => {
-                write!(f, "locks of the stack {} are not supported", stack.escape_default())
+            Self::NotAMember => {
+                f.write_str("this host is not a running member of the volume's cluster")
             }
+            Self::NoProgram(program) => write!(f, "{program} is not installed on this host"),
             Self::Partition => {
                 f.write_str("with --partition no lock is taken: name the partition's own device")
             }
@@ -98,18 +106,18 @@ pub fn not_locked(volume: &Volume, why: &Reason) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// A node is mounting or unmounting the volume, or another tool changes it.
-    #[error("another node is mounting the volume, or a program changes it there")]
+    #[error("another node is mounting the volume, or a program changes it there or here")]
     SuperLock {
-        /// The number of this host, which wrote a heartbeat to the volume for this attempt.
-        this_node: u32,
+        /// The number of this host, if it wrote a heartbeat to the volume for this attempt.
+        this_node: Option<u32>,
     },
     /// A node has the volume mounted.
     #[error("in use: the journal of slot {slot} is locked by a node that has the volume mounted")]
     Mounted {
         /// The slot of that node.
         slot: u16,
-        /// The number of this host, which wrote a heartbeat to the volume for this attempt.
-        this_node: u32,
+        /// The number of this host, if it wrote a heartbeat to the volume for this attempt.
+        this_node: Option<u32>,
     },
     /// This host is not a node of the cluster that is online.
     #[error("this host is not a node of cluster {0}")]
@@ -123,6 +131,12 @@ pub enum LockError {
     /// The lock manager returned an error.
     #[error(transparent)]
     Domain(#[from] DomainError),
+    /// The lock manager of a cluster of corosync returned an error.
+    #[error(transparent)]
+    Lockspace(#[from] LockspaceError),
+    /// A signal ended the wait for the cluster.
+    #[error("interrupted while waiting for the cluster")]
+    Interrupted,
 }
 
 impl LockError {
@@ -130,20 +144,41 @@ impl LockError {
     /// not mistaken for another user.
     pub fn this_node(&self) -> Option<u32> {
         match self {
-            Self::SuperLock { this_node } | Self::Mounted { this_node, .. } => Some(*this_node),
+            Self::SuperLock { this_node } | Self::Mounted { this_node, .. } => *this_node,
             _ => None,
         }
+    }
+
+    /// Whether another node, or another program, uses the volume: what else is known of the nodes
+    /// shows which.
+    pub fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::SuperLock { .. }
+                | Self::Mounted { .. }
+                | Self::Lockspace(LockspaceError::MountedElsewhere)
+        )
     }
 }
 
 /// The lock, held until it is dropped.
 pub struct ClusterLock {
+    held: Held,
+    node: u32,
+}
+
+/// What keeps the other nodes away.
+enum Held {
+    O2cb(#[expect(dead_code, reason = "it is held until it is dropped")] InDomain),
+    Corosync(InLockspace),
+}
+
+struct InDomain {
     // The fields are dropped in this order: a domain cannot be left while a lock in it is held, and
     // the domain needs the heartbeat.
     _super_lock: Lock,
     _domain: Domain,
     _heartbeat: Option<Beating>,
-    node: u32,
 }
 
 impl fmt::Debug for ClusterLock {
@@ -153,15 +188,18 @@ impl fmt::Debug for ClusterLock {
 }
 
 impl gate::Lock for ClusterLock {
-    /// Always passes: a node that loses the cluster is reset by its kernel.
+    /// With o2cb it always passes: a node that loses the cluster is reset by its kernel.
     fn check(&self) -> Result<(), String> {
-        Ok(())
+        match &self.held {
+            Held::O2cb(_) => Ok(()),
+            Held::Corosync(held) => held.check(),
+        }
     }
 }
 
 impl ClusterLock {
-    /// The number of this host in the cluster. It writes a heartbeat to the volume while the lock
-    /// is held.
+    /// The number of this host in the cluster. With local heartbeat of o2cb it writes a heartbeat to
+    /// the volume while the lock is held.
     pub fn node(&self) -> u32 {
         self.node
     }
@@ -174,18 +212,25 @@ pub struct Host<K = RunningKernel> {
     pub kernel: K,
     /// The reference counts of heartbeats.
     pub references: References,
+    /// Says what is waited for.
+    pub say: fn(&str),
 }
 
 impl Default for Host {
     /// The host this runs on.
     fn default() -> Self {
-        Self { kernel: RunningKernel::default(), references: References::default() }
+        Self {
+            kernel: RunningKernel::default(),
+            references: References::default(),
+            say: |what| print_note(what),
+        }
     }
 }
 
 /// Takes the cluster's lock on the volume of the device `path`, or of a partition on it, if its
-/// cluster runs on this host. Takes some seconds, because a node counts as alive only after it has
-/// written its heartbeat for a while.
+/// cluster runs on this host. With o2cb this takes some seconds, because a node counts as alive only
+/// after it has written its heartbeat for a while. A cluster of corosync is waited for until it is
+/// quorate and has fenced the nodes that failed, or until an `interrupt`.
 ///
 /// # Errors
 /// [`LockError`] if a node uses the volume, or if that cannot be ruled out.
@@ -194,6 +239,7 @@ pub fn take<K>(
     path: &Path,
     partition: Option<u32>,
     host: Host<K>,
+    interrupt: &Interrupt,
 ) -> Result<Protection, LockError>
 where
     K: Kernel + Clone + Send + Sync + 'static,
@@ -201,19 +247,10 @@ where
     let superblock = volume.superblock();
     let global = match superblock.stack() {
         Stack::Local => return Ok(Protection::None(Reason::NotShared)),
-        stack @ Stack::Userspace(_) => {
-            let reason = match stack::current(&host.kernel) {
-                Some(_) => Reason::Stack(stack.to_string()),
-                None => Reason::NoCluster,
-            };
-            return Ok(Protection::None(reason));
-        }
+        Stack::Userspace(_) => return corosync::take(volume, path, partition, &host, interrupt),
         Stack::O2cb { global_heartbeat } => global_heartbeat,
     };
-    let Ok(metadata) = std::fs::metadata(path) else {
-        return Ok(Protection::None(Reason::NotShared));
-    };
-    if !metadata.file_type().is_block_device() {
+    if !is_shared(path) {
         return Ok(Protection::None(Reason::NotShared));
     }
     if partition.is_some() {
@@ -238,18 +275,32 @@ where
         false => Some(beat(volume, path, &host, online, &cluster)?),
     };
     let domain = Domain::join(&domain::dlmfs(&host.kernel)?, &superblock.uuid_string())?;
-    let super_name = name('S', SUPERBLOCK_BLKNO, 0);
-    let super_lock =
-        domain.try_exclusive(&super_name)?.ok_or(LockError::SuperLock { this_node: node })?;
+    let super_lock = lock_all(volume, Some(node), |name| Ok(domain.try_exclusive(name)?))?;
+    let held = InDomain { _super_lock: super_lock, _domain: domain, _heartbeat: heartbeat };
+    Ok(Protection::Locked(Box::new(ClusterLock { held: Held::O2cb(held), node })))
+}
+
+/// Whether other hosts can use what is at `path`: not an image.
+fn is_shared(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
+/// Takes the super lock, which is returned, and then each journal's for a moment. `this_node` is the
+/// number of this host if it writes a heartbeat.
+fn lock_all<L>(
+    volume: &Volume,
+    this_node: Option<u32>,
+    try_exclusive: impl Fn(&str) -> Result<Option<L>, LockError>,
+) -> Result<L, LockError> {
+    let super_lock = try_exclusive(&name('S', SUPERBLOCK_BLKNO, 0))?;
+    let super_lock = super_lock.ok_or(LockError::SuperLock { this_node })?;
     for slot in 0..volume.max_slots() {
         // A node cannot have mounted the volume with a journal whose inode cannot be read.
         let Ok(inode) = volume.system_file(SystemFile::Journal(slot)) else { continue };
         let journal = name('M', inode.blkno, inode.dinode.i_generation);
-        domain.try_exclusive(&journal)?.ok_or(LockError::Mounted { slot, this_node: node })?;
+        try_exclusive(&journal)?.ok_or(LockError::Mounted { slot, this_node })?;
     }
-    let lock =
-        ClusterLock { _super_lock: super_lock, _domain: domain, _heartbeat: heartbeat, node };
-    Ok(Protection::Locked(Box::new(lock)))
+    Ok(super_lock)
 }
 
 /// Returns the users of a volume whose lock is held: a node that still has a slot has crashed.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use ocfs2_cli::{Interrupt, human_span};
-use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_cluster::{NodeNames, RunningKernel, Sources};
 use ocfs2_device::{Device, holders::Holder};
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_probe::{Found, partitions};
@@ -18,6 +18,7 @@ use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 use crate::held::HeldLock;
 use crate::holding;
 use crate::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
+use crate::members::completed;
 
 /// What a device holds that would be lost, and who uses it.
 #[derive(Debug, Default)]
@@ -145,7 +146,7 @@ impl Occupant {
             return;
         }
         let refused = match look {
-            Look::Lock { path, partition } => self.take_lock(&volume, path, partition),
+            Look::Lock { path, partition } => self.take_lock(&volume, path, partition, interrupt),
             _ => None,
         };
         let usage = match &self.lock {
@@ -158,7 +159,8 @@ impl Occupant {
                 usage.without_slot.retain(|(node, _)| Some(*node) != this_node);
                 self.name_users(&usage);
                 if let Some(err) = refused.filter(|_| self.live.is_empty()) {
-                    self.unknown.push(format!("another node ({err})"));
+                    let users = if err.is_in_use() { &mut self.live } else { &mut self.unknown };
+                    users.push(format!("another node ({err})"));
                 }
                 self.watched = Some((volume, usage));
             }
@@ -176,8 +178,9 @@ impl Occupant {
         volume: &Volume,
         path: &Path,
         partition: Option<u32>,
+        interrupt: &Interrupt,
     ) -> Option<LockError> {
-        match lock::take(volume, path, partition, Host::default()) {
+        match lock::take(volume, path, partition, Host::default(), interrupt) {
             Ok(Protection::Locked(lock)) => self.lock = Some(HeldLock::new(lock)),
             Ok(Protection::None(Reason::NotShared)) => {}
             Ok(Protection::None(why)) => self.not_locked = Some(lock::not_locked(volume, &why)),
@@ -191,10 +194,7 @@ impl Occupant {
         let info = self.superblock.as_ref().and_then(SuperBlock::cluster_info);
         let cluster = info.map(|info| info.cluster());
         let names = NodeNames::find(&Sources::default(), cluster.as_deref());
-        let name = |node: u32| match names.get(node) {
-            Some(name) => format!("node {node} ({name})"),
-            None => format!("node {node}"),
-        };
+        let name = |node| names.describe(node);
         for used in &usage.slots {
             let who = format!("{} in slot {}", name(used.node), used.slot);
             match &used.state {
@@ -274,7 +274,8 @@ fn watched(volume: &Volume, interrupt: &Interrupt) -> Result<Usage, String> {
     let places = volume.places().map_err(|err| err.to_string())?;
     let sample = SampleOptions::before_writing();
     let clock = StoppedClock { clock: SystemClock::default(), stop: || interrupt.requested() };
-    Ok(Usage::probe(volume.device().as_ref(), &places, &sample, &clock))
+    let usage = Usage::probe(volume.device().as_ref(), &places, &sample, &clock);
+    Ok(completed(usage, volume.superblock(), true, &RunningKernel::default()))
 }
 
 fn crashed(who: &str, state: &State) -> String {

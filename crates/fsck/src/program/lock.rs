@@ -1,7 +1,7 @@
 //! The cluster's lock, held from before the slot map is read until after the last write.
 
 use anyhow::{Context as _, Result};
-use ocfs2_cli::Interrupt;
+use ocfs2_cli::{Interrupt, Interrupted};
 use ocfs2_users::lock::{ClusterLock, Host, LockError, Protection, Reason, instead, take};
 use ocfs2_volume::Volume;
 
@@ -16,10 +16,11 @@ impl Run<'_> {
         volume: &Volume,
         interrupt: &Interrupt,
     ) -> Result<(Users, Option<ClusterLock>)> {
-        let (lock, refused) = match self.lock(volume) {
+        let (lock, refused) = match self.lock(volume, interrupt) {
             Ok(lock) => (lock, None),
-            // The heartbeat shows which node that is.
-            Err(err) if err.this_node().is_some() => (None, Some(err)),
+            // The heartbeat, or the cluster, shows which node that is.
+            Err(err) if err.is_in_use() => (None, Some(err)),
+            Err(LockError::Interrupted) => return Err(Interrupted.into()),
             Err(err) => return Err(err).context("-n checks without writing, -F takes no lock"),
         };
         let this_node = refused.as_ref().and_then(LockError::this_node);
@@ -32,11 +33,15 @@ impl Run<'_> {
 
     /// Takes the lock. `None` if there is nothing to lock, or if other nodes can only be watched,
     /// which is noted with the reason.
-    fn lock(&mut self, volume: &Volume) -> Result<Option<ClusterLock>, LockError> {
+    fn lock(
+        &mut self,
+        volume: &Volume,
+        interrupt: &Interrupt,
+    ) -> Result<Option<ClusterLock>, LockError> {
         if !self.writes() || self.cli.ignore_nodes {
             return Ok(None);
         }
-        match take(volume, &self.cli.device, self.cli.partition, Host::default())? {
+        match take(volume, &self.cli.device, self.cli.partition, Host::default(), interrupt)? {
             Protection::Locked(lock) => Ok(Some(*lock)),
             Protection::None(Reason::NotShared) => Ok(None),
             Protection::None(why) => {

@@ -199,6 +199,10 @@ fn the_cluster_is_the_one_asked_for_then_the_running_one_then_that_on_disk() {
     assert_eq!(clash.to_string(), expected);
     assert_eq!(with(Some(cluster("a")), Some(cluster("b")), None, true), named("a"));
     assert!(with(None, Some(global("b")), Some(global("c")), false).is_err());
+    let pcmk = |name| ClusterId { stack: *b"pcmk", ..cluster(name) };
+    assert_eq!(with(None, Some(pcmk("abcdefghijklmnop")), None, false), named("abcdefghijklmnop"));
+    let err = with(None, Some(pcmk("abcdefghijklmnopq")), None, false).unwrap_err().to_string();
+    assert!(err.contains("its name has more than 16 bytes"), "{err}");
     assert_eq!(with(None, Some(global("b")), Some(global("c")), true), named("b"));
 }
 

@@ -1,6 +1,7 @@
 //! The root file system of a machine: busybox, the commands of the folder `guest`, and programs.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,11 +12,14 @@ use super::archive::Archive;
 use super::kernel::read;
 
 /// Commands for scripts, each a script itself.
-const COMMANDS: [(&str, &str); 9] = [
+const COMMANDS: [(&str, &str); 12] = [
     ("barrier", include_str!("../../guest/barrier")),
     ("cluster-conf", include_str!("../../guest/cluster-conf")),
     ("cluster-up", include_str!("../../guest/cluster-up")),
+    ("corosync-conf", include_str!("../../guest/corosync-conf")),
+    ("corosync-up", include_str!("../../guest/corosync-up")),
     ("crash", include_str!("../../guest/crash")),
+    ("dlm-links", include_str!("../../guest/dlm-links")),
     ("heartbeat-area", include_str!("../../guest/heartbeat-area")),
     ("heartbeat-start", include_str!("../../guest/heartbeat-start")),
     ("mount-volume", include_str!("../../guest/mount-volume")),
@@ -23,9 +27,9 @@ const COMMANDS: [(&str, &str); 9] = [
     ("peer-dead", include_str!("../../guest/peer-dead")),
 ];
 const INIT: &str = include_str!("../../guest/init");
-const FOLDERS: [&str; 14] = [
+const FOLDERS: [&str; 15] = [
     "bin", "dev", "etc", "lab", "mnt", "proc", "root", "run", "sbin", "share", "sys", "tmp", "usr",
-    "usr/lib",
+    "usr/lib", "var",
 ];
 
 /// Returns the archive of everything except the modules.
@@ -43,10 +47,10 @@ pub fn root(busybox: &Path, programs: &[PathBuf]) -> Result<Vec<u8>> {
         archive.file(&format!("sbin/{name}"), script.as_bytes())?;
     }
     archive.file("bin/busybox", &read(busybox)?)?;
-    let mut needed = libraries(busybox)?;
+    let mut needed = libraries(busybox, &[])?;
     for program in programs {
         archive.file(&format!("sbin/{}", name(program)?), &read(program)?)?;
-        needed.append(&mut libraries(program)?);
+        needed.append(&mut libraries(program, &[])?);
     }
     for library in needed {
         let name = library.file_name().context("a library without a name")?.to_string_lossy();
@@ -64,8 +68,14 @@ fn name(program: &Path) -> Result<String> {
 }
 
 /// Returns the shared libraries that a program needs, including its loader; none if it is static.
-fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
-    let ldd = Command::new("ldd").arg(program).env("LC_ALL", "C").output().context("ldd")?;
+/// They are looked for in `folders` first.
+pub(super) fn libraries(program: &Path, folders: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
+    let mut ldd = Command::new("ldd");
+    ldd.arg(program).env("LC_ALL", "C");
+    if !folders.is_empty() {
+        ldd.env("LD_LIBRARY_PATH", env::join_paths(folders)?);
+    }
+    let ldd = ldd.output().context("ldd")?;
     let lines = String::from_utf8_lossy(&ldd.stdout);
     let mut libraries = BTreeSet::new();
     for line in lines.lines().map(str::trim) {
@@ -96,7 +106,7 @@ mod tests {
     #[test]
     fn a_dynamic_program_comes_with_its_libraries() {
         let test = std::env::current_exe().unwrap();
-        let libraries = libraries(&test).unwrap();
+        let libraries = libraries(&test, &[]).unwrap();
         assert!(libraries.iter().any(|path| path.to_string_lossy().contains("libc.so")));
     }
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
+use super::corosync;
 use super::kernel::{Kernel, Which};
 use crate::find_program;
 
@@ -24,8 +25,8 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Puts the distribution's kernel and the newest available one into the user's cache folder, if
-/// they are not there yet.
+/// Puts the distribution's kernel, the newest available one and the services of a cluster of corosync
+/// into the user's cache folder, if they are not there yet.
 ///
 /// Returns what machines still lack, and why: nothing is installed here. `OCFS2_NEWEST_KERNEL=no`
 /// in the environment turns the newest kernel off.
@@ -36,6 +37,10 @@ pub fn prepare() -> Result<Vec<Missing>> {
     let mut missing = missing_programs();
     if let Err(err) = Kernel::get(Which::Ours) {
         missing.push(Missing { what: "a Linux kernel".into(), why: format!("{err:#}") });
+    }
+    if let Err(err) = corosync::get() {
+        let what = "corosync and dlm-controld".into();
+        missing.push(Missing { what, why: format!("{err:#}") });
     }
     if wants_newest()
         && let Err(err) = Kernel::get(Which::Newest)

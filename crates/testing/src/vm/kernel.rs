@@ -16,7 +16,7 @@ use super::{module, newer};
 
 /// Increased when the layout of the cache changes, so that what an older version of us cached is
 /// not used.
-const LAYOUT: &str = "3";
+const LAYOUT: &str = "4";
 
 /// A kernel in the cache folder.
 #[derive(Debug)]
@@ -217,9 +217,13 @@ fn release(unpacked: &Path) -> Result<String> {
 fn modules(folder: &Path) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.folder("modules")?;
-    for (number, module) in module::select(folder)?.iter().enumerate() {
-        // The machine loads them in the order of their names.
-        archive.file(&format!("modules/{number:02}-{}.ko", module.name), &module.contents)?;
+    archive.folder("modules/pcmk")?;
+    let selection = module::select(folder)?;
+    for (folder, modules) in [("modules", selection.all), ("modules/pcmk", selection.corosync)] {
+        for (number, module) in modules.iter().enumerate() {
+            // The machine loads them in the order of their names.
+            archive.file(&format!("{folder}/{number:02}-{}.ko", module.name), &module.contents)?;
+        }
     }
     Ok(archive.finish()?)
 }

@@ -28,9 +28,11 @@ const DISASTERS: [&str; 12] = [
 ];
 
 /// Lines of these subsystems that are not complaints about a volume.
-const HARMLESS: [&str; 4] = [
+const HARMLESS: [&str; 5] = [
     // Printed when dlmfs is loaded.
     "OCFS2 User DLM kernel interface loaded",
+    // What this service says of itself.
+    "dlm_controld[",
     // The lock manager's work queues have long names since Linux 7.
     "workqueue: name exceeds WQ_NAME_LEN",
     // The volume was written by a kernel before 6.2, or for one.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::kernel::{self, cache_folder};
 use super::running::{Run, Running};
 use super::turn::Turn;
-use super::{Lab, guest};
+use super::{Lab, clock, corosync, guest};
 
 /// Where the nodes of a cluster write their heartbeat.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +22,23 @@ pub enum Heartbeat {
     Local,
     /// On the volume of the first disk, whatever they mount.
     Global,
+}
+
+/// What becomes of a node of a cluster of corosync that fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fencing {
+    /// The others take it for dead.
+    No,
+    /// The others wait until `dlm_tool fence_ack` says that it is dead.
+    Acknowledged,
+}
+
+/// What the machines form.
+#[derive(Clone, Debug)]
+enum Cluster {
+    O2cb(Heartbeat),
+    /// Its programs are in this archive.
+    Corosync(Fencing, PathBuf),
 }
 
 /// Machines to be started: their common properties, and a script for each.
@@ -33,7 +50,7 @@ pub struct Machines<'lab> {
     snapshot: bool,
     programs: Vec<PathBuf>,
     share: Option<PathBuf>,
-    cluster: Option<Heartbeat>,
+    cluster: Option<Cluster>,
     scripts: Vec<String>,
     timeout: Duration,
     allowed: Vec<String>,
@@ -90,8 +107,17 @@ impl<'lab> Machines<'lab> {
 
     /// Makes the machines form a cluster. One machine alone is its node 0, and never sees node 1.
     pub fn o2cb(mut self, heartbeat: Heartbeat) -> Self {
-        self.cluster = Some(heartbeat);
+        self.cluster = Some(Cluster::O2cb(heartbeat));
         self
+    }
+
+    /// Makes the machines form a cluster of corosync. One machine alone is its node 1, and quorate.
+    ///
+    /// # Errors
+    /// If [`super::prepare`] has not downloaded its services.
+    pub fn corosync(mut self, fencing: Fencing) -> Result<Self> {
+        self.cluster = Some(Cluster::Corosync(fencing, corosync::cached()?));
+        Ok(self)
     }
 
     /// Sets the shell script that all machines run. `$NODE` tells them apart.
@@ -140,6 +166,12 @@ impl<'lab> Machines<'lab> {
     /// # Errors
     /// If a disk or program does not exist, or the emulator does not start.
     pub fn start(self) -> Result<Running> {
+        let rate = clock::rate_khz(self.lab)?;
+        self.start_with(rate)
+    }
+
+    /// Starts the machines, which are told that this computer's clock has `rate_khz`.
+    pub(super) fn start_with(self, rate_khz: Option<u32>) -> Result<Running> {
         let count = self.scripts.len();
         ensure!(!(self.snapshot && count > 1), "nodes would not see what the others write");
         for disk in &self.disks {
@@ -148,6 +180,9 @@ impl<'lab> Machines<'lab> {
         let folder = tempfile::Builder::new().prefix("ocfs2-vm-").tempdir()?;
         let mut initrd = kernel::read(&self.lab.kernel.modules)?;
         initrd.append(&mut guest::root(&self.lab.busybox, &self.programs)?);
+        if let Some(Cluster::Corosync(_, programs)) = &self.cluster {
+            initrd.append(&mut kernel::read(programs)?);
+        }
         fs::write(folder.path().join("initrd"), initrd)?;
         let lab = folder.path().join("lab");
         fs::create_dir(&lab)?;
@@ -166,7 +201,7 @@ impl<'lab> Machines<'lab> {
         };
         let mut machines = Vec::new();
         for (number, end) in network.drain(..).enumerate() {
-            let machine = self.emulator(number, &folder, end)?.spawn().context("qemu")?;
+            let machine = self.emulator(number, &folder, end, rate_khz)?.spawn().context("qemu")?;
             machines.push(Machine { process: machine, ended: false });
         }
         Ok(Running::new(machines, folder, turn, self.timeout, self.allowed))
@@ -175,14 +210,22 @@ impl<'lab> Machines<'lab> {
     /// Returns the settings for the scripts of the folder `guest`.
     fn settings(&self) -> String {
         let mut settings = format!("NODES={}\n", self.scripts.len());
-        if let Some(heartbeat) = self.cluster {
-            let heartbeat = match heartbeat {
-                Heartbeat::Local => "local",
-                Heartbeat::Global => "global",
-            };
-            // 14 seconds until a node is declared dead: a busy host may be slower than any shorter
-            // time.
-            settings += &format!("CLUSTER=ovscluster HEARTBEAT={heartbeat} DEAD_THRESHOLD=8\n");
+        match &self.cluster {
+            Some(Cluster::O2cb(heartbeat)) => {
+                let heartbeat = match heartbeat {
+                    Heartbeat::Local => "local",
+                    Heartbeat::Global => "global",
+                };
+                // 14 seconds until a node is declared dead: a busy host may be slower than any
+                // shorter time.
+                settings += "CLUSTER=ovscluster CLUSTER_UP=cluster-up\n";
+                settings += &format!("HEARTBEAT={heartbeat} DEAD_THRESHOLD=8\n");
+            }
+            Some(Cluster::Corosync(fencing, _)) => {
+                settings += "CLUSTER=ovscluster CLUSTER_UP=corosync-up\n";
+                settings += &format!("FENCING={}\n", u8::from(*fencing != Fencing::No));
+            }
+            None => {}
         }
         if self.share.is_some() {
             settings += "SHARE=yes\n";
@@ -190,8 +233,19 @@ impl<'lab> Machines<'lab> {
         settings
     }
 
-    fn emulator(&self, number: usize, folder: &TempDir, net: Option<OwnedFd>) -> Result<Command> {
+    fn emulator(
+        &self,
+        number: usize,
+        folder: &TempDir,
+        net: Option<OwnedFd>,
+        rate_khz: Option<u32>,
+    ) -> Result<Command> {
         let file = |name: &str| folder.path().join(name);
+        let rate = rate_khz.map(|khz| format!(" tsc_early_khz={khz}")).unwrap_or_default();
+        let stack = match self.cluster {
+            Some(Cluster::Corosync(..)) => " stack=pcmk",
+            _ => "",
+        };
         let mut qemu = Command::new(&self.lab.qemu);
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-machine", "pc,hpet=off,usb=off,vmport=off,dump-guest-core=off"])
@@ -205,7 +259,8 @@ impl<'lab> Machines<'lab> {
             .arg("-append")
             .arg(format!(
                 "console=ttyS0 loglevel=5 oops=panic panic=-1 mitigations=off nokaslr tsc=reliable \
-                 no_timer_check cryptomgr.notests ipv6.disable=1 random.trust_cpu=on node={number}"
+                 no_timer_check cryptomgr.notests ipv6.disable=1 random.trust_cpu=on \
+                 node={number}{rate}{stack}"
             ))
             .args([
                 "-serial".into(),

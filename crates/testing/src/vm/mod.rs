@@ -1,7 +1,7 @@
 //! The Linux kernel as judge: virtual machines that mount OCFS2 volumes.
 //!
-//! One machine, or two that form an o2cb cluster on one disk, run shell scripts; the test examines
-//! what these printed and how they ended. The kernel itself is a judge too: a warning or error of
+//! One machine, or two that form a cluster of o2cb or corosync on one disk, run shell scripts; the
+//! test examines what these printed and how they ended. The kernel itself is a judge too: a warning or error of
 //! its OCFS2 or journal code fails the run.
 //!
 //! ```no_run
@@ -42,6 +42,8 @@
 //! needs `crash`.
 
 mod archive;
+mod clock;
+mod corosync;
 mod guest;
 mod host;
 mod kernel;
@@ -54,7 +56,7 @@ mod running;
 mod turn;
 
 pub use host::{Missing, prepare};
-pub use machine::{Heartbeat, Machines};
+pub use machine::{Fencing, Heartbeat, Machines};
 pub use running::{End, Node, Run, Running};
 
 use std::path::{Path, PathBuf};
@@ -129,6 +131,15 @@ impl Lab {
     /// Makes two connected machines on one `disk`, in no cluster: their scripts make one.
     pub fn pair(&self, disk: impl AsRef<Path>) -> Machines<'_> {
         Machines::new(self, 2).disk(disk)
+    }
+
+    /// Makes two machines on one `disk`: nodes 1 and 2, `ovs001` and `ovs002`, of the cluster
+    /// `ovscluster` of corosync.
+    ///
+    /// # Errors
+    /// If [`prepare`] has not downloaded its services.
+    pub fn corosync(&self, disk: impl AsRef<Path>, fencing: Fencing) -> Result<Machines<'_>> {
+        Ok(Machines::new(self, 2).corosync(fencing)?.disk(disk))
     }
 
     /// Makes two machines on one `disk`: `ovs001` and `ovs002` of the cluster `ovscluster`.

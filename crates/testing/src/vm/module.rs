@@ -25,6 +25,18 @@ const NEEDED: [&str; 10] = [
 /// have it; the other one is for volumes on device mapper.
 const WANTED: [&str; 2] = ["crc32c_generic", "dm_mod"];
 
+/// For machines that form a cluster of corosync, in a kernel that has them.
+const COROSYNC: [&str; 2] = ["dlm", "ocfs2_stack_user"];
+
+/// The modules of a kernel, each list in the order in which they are loaded.
+#[derive(Debug)]
+pub struct Selection {
+    /// Those of every machine.
+    pub all: Vec<Module>,
+    /// After these, those of a cluster of corosync; none if the kernel lacks one.
+    pub corosync: Vec<Module>,
+}
+
 /// A decompressed module.
 #[derive(Debug)]
 pub struct Module {
@@ -34,8 +46,8 @@ pub struct Module {
     pub contents: Vec<u8>,
 }
 
-/// Returns the modules that a machine loads, in order, from an unpacked `lib/modules/RELEASE`.
-pub fn select(folder: &Path) -> Result<Vec<Module>> {
+/// Returns the modules that machines load from an unpacked `lib/modules/RELEASE`.
+pub fn select(folder: &Path) -> Result<Selection> {
     let mut all = All { files: BTreeMap::new(), built_in: Vec::new() };
     collect(&folder.join("kernel"), &mut all.files)?;
     let built_in = folder.join("modules.builtin");
@@ -48,7 +60,13 @@ pub fn select(folder: &Path) -> Result<Vec<Module>> {
     for needed in NEEDED {
         all.take(needed, &mut order)?;
     }
-    Ok(order)
+    let count = order.len();
+    let has_all = COROSYNC.iter().all(|name| all.files.contains_key(*name));
+    for name in COROSYNC.iter().filter(|_| has_all) {
+        all.take(name, &mut order)?;
+    }
+    let corosync = order.split_off(count);
+    Ok(Selection { all: order, corosync })
 }
 
 struct All {

@@ -40,6 +40,32 @@ impl Packages {
         }
     }
 
+    /// Returns the packages `names`, and those they depend on whose names begin as one of
+    /// `prefixes`.
+    pub fn with_dependencies(&self, names: &[&str], prefixes: &[&str]) -> Result<Vec<String>> {
+        let known = || -> Result<Vec<String>> {
+            let apt_cache = Command::new("apt-cache")
+                .args(&self.options)
+                .args(["depends", "--recurse", "--no-recommends", "--no-suggests", "--no-enhances"])
+                .args(["--no-conflicts", "--no-breaks", "--no-replaces"])
+                .args(names)
+                .env("LC_ALL", "C")
+                .output()
+                .context("apt-cache")?;
+            ensure!(apt_cache.status.success(), "apt-cache does not know {}", names.join(", "));
+            let text = String::from_utf8_lossy(&apt_cache.stdout);
+            let is_wanted = |name: &&str| {
+                names.contains(name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
+            };
+            let all = text.lines().filter(|line| !line.starts_with(' ') && !line.contains(':'));
+            Ok(all.filter(is_wanted).map(str::to_owned).collect())
+        };
+        match known() {
+            Err(_) if self.update() => known(),
+            known => known,
+        }
+    }
+
     /// Downloads the packages `names` into `folder`.
     pub fn download(&self, folder: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
         if !self.apt_get_download(folder, names)? {

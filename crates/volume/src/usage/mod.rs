@@ -119,6 +119,9 @@ pub enum Evidence {
     Clock,
     /// It stopped its heartbeat, and still holds the slot.
     Stopped,
+    /// Its cluster, whose stack is in user space, has fenced it or taken it back as a member, and it
+    /// does not use the volume.
+    Cluster,
 }
 
 /// Why nothing is known about a node.
@@ -130,6 +133,10 @@ pub enum Unknown {
     Global,
     /// [`Heartbeat::Userspace`].
     Userspace,
+    /// It failed, and its cluster, whose stack is in user space, has not fenced it yet.
+    ToBeFenced,
+    /// Its cluster, whose stack is in user space, has too few members to know.
+    NotQuorate,
     /// The region has no sector for a node of that number.
     NoSector,
     /// Every time it was read its checksum or node number was wrong.
@@ -153,6 +160,8 @@ impl fmt::Display for Unknown {
             Self::Local => f.write_str("a local volume has no heartbeat"),
             Self::Global => f.write_str("the cluster's heartbeat is on another volume"),
             Self::Userspace => f.write_str("the cluster stack is in user space"),
+            Self::ToBeFenced => f.write_str("it failed, and the cluster has not fenced it yet"),
+            Self::NotQuorate => f.write_str("the cluster is not quorate"),
             Self::NoSector => f.write_str("the heartbeat region has no sector for it"),
             Self::NoGoodSample => f.write_str("its heartbeat block is damaged"),
             Self::NeverBeat => f.write_str("it has never written its heartbeat there"),
