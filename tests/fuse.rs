@@ -1,9 +1,9 @@
 //! A volume mounted by `ocfs2-fuse`, read through the kernel like any other file system.
 #![allow(clippy::unwrap_used)]
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -14,7 +14,7 @@ use ocfs2_format::Blkno;
 use ocfs2_testing::damage::Metadata;
 use ocfs2_testing::{
     CLEAN, CRASHED, Manifest, Outcome, Run, Scratch, fixture, fixture_copy, manifest, manifest_at,
-    program, skip, while_beating,
+    oracle, program, skip, while_beating,
 };
 use ocfs2_volume::{Volume, VolumeOptions};
 
@@ -92,6 +92,40 @@ fn volumes_of_linux_read_as_the_kernel_reads_them() {
     for name in CLEAN {
         compare(name);
     }
+}
+
+#[test]
+fn an_ordinary_user_mounts_an_image_of_theirs() {
+    const NOBODY: u32 = 65534;
+    if !is_possible() {
+        return;
+    }
+    let Some(fusermount) = oracle("fusermount3") else { return };
+    let scratch = Scratch::new();
+    let (image, folder) = (scratch.join("volume.img"), scratch.join("mnt"));
+    fs::copy(fixture("clean-1k-local"), &image).unwrap();
+    fs::create_dir(&folder).unwrap();
+    // The programs may be in a folder that others cannot enter.
+    let own = scratch.join("ocfs2-fuse");
+    fs::copy(program("ocfs2-fuse"), &own).unwrap();
+    fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+    for path in [&image, &folder] {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let as_nobody = |program: &Path| {
+        Run::new("setpriv").args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program)
+    };
+    // Distributions let everybody open it; where only root may, that is said.
+    let device = Path::new("/dev/fuse");
+    let before = device.metadata().unwrap().permissions();
+    fs::set_permissions(device, Permissions::from_mode(0o666)).unwrap();
+    let mounted = as_nobody(&own).args([&image, &folder]).output();
+    fs::set_permissions(device, before).unwrap();
+    mounted.expect_status(0);
+    let read = as_nobody(Path::new("ls")).arg(&folder).output().expect_status(0);
+    let unmounted = as_nobody(&fusermount).arg("-u").arg(&folder).output();
+    assert!(read.stdout.contains("lost+found"), "{read}");
+    unmounted.expect_status(0);
 }
 
 #[test]

@@ -53,6 +53,7 @@ const PACKAGES: &[Package] = &[
     package("bcache-tools", "make-bcache", BLKID),
     package("drbd-utils", "drbdmeta", BLKID),
     package("attr", "getfattr", "attributes of volumes mounted by FUSE"),
+    package("fuse3", "fusermount3", "mounting by FUSE as an ordinary user"),
     package("gdisk", "sgdisk", BLKID),
     package("parted", "parted", BLKID),
 ];

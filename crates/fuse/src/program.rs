@@ -229,7 +229,11 @@ fn explained(err: &std::io::Error, directory: &Path) -> anyhow::Error {
     let is_device =
         Path::new("/dev/fuse").metadata().is_ok_and(|it| it.file_type().is_char_device());
     let is_root = rustix::process::geteuid().is_root();
+    let is_for_all = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
     let what_to_do = match () {
+        () if !is_root && is_device && !is_for_all => {
+            ": only root may open /dev/fuse here (chmod 666 /dev/fuse)"
+        }
         () if !is_device => ": there is no /dev/fuse here (load the module fuse)",
         () if !is_root => ": an ordinary user needs fusermount3, of the package fuse3",
         () => "",

@@ -59,7 +59,7 @@ fn grow(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     eprintln!("tunefs.ocfs2 -S, {} x", options.runs);
     for _ in 0..options.runs.max(1) {
         for row in &mut rows {
-            let scratch = Scratch::new();
+            let scratch = Scratch::in_memory();
             let image = scratch.image("large.img", LARGE);
             let make = ["-q", "-F", "-M", "local", "-N", "4", "-C", "16K", "-J", "block64"];
             Run::new(&mkfs.program).args(make).arg(&image).success();
@@ -81,7 +81,7 @@ fn slots(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
         let mut rows = programs(folder, "tunefs.ocfs2")?;
         for _ in 0..options.runs.max(1) {
             for row in &mut rows {
-                let scratch = Scratch::new();
+                let scratch = Scratch::in_memory();
                 let image = scratch.image("slots.img", 20 << 30);
                 let make = ["-q", "-F", "-M", "local", "-N", from, "-J", "size=4M"];
                 Run::new(&mkfs.program).args(make).arg(&image).success();
