@@ -51,6 +51,8 @@ fn a_machine_gives_what_its_script_printed_and_how_it_ended() -> Result<()> {
     let expected = format!("on node 0\n{}\noops\n", lab.kernel_release());
     assert_eq!((run.output(), &run.node(0).end), (expected.as_str(), &End::Exit(3)));
     assert!(run.node(0).dmesg.contains("Linux version"));
+    // Without it clocks and timeouts of a machine are wrong while this computer is busy.
+    assert!(run.node(0).dmesg.contains("tsc_early_khz="), "it was not told the rate of the clock");
 
     let run = lab.vm().script("echo before; crash; echo after").run()?;
     assert_eq!((run.output(), &run.node(0).end), ("before\n", &End::Crashed));

@@ -63,7 +63,12 @@ const LOCAL: &str = r#"
     says 0 "" o2cb unregister-cluster ovscluster
     says 1 "IPv4 only" o2cb add-node ovscluster ovs001 --ip fd00::1
     says 0 "" o2cb add-node ovscluster ovs001 --ip 10.0.0.1 --number 0
+    says 1 "cluster ovscluster: it is offline: o2cb online ovscluster" o2cb check
     says 0 "Cluster ovscluster: Online" o2cb online
+    # No other node is up.
+    says 1 "7777: nobody listens there: bring the cluster online on that node" o2cb check
+    says 1 "cluster ovscluster: OK" o2cb check
+    says 1 "configuration of ovs002: ssh: " o2cb check --peer ovs002
     says 0 "Cluster 'ovscluster' is online" o2cb cluster-status ovscluster
     says 1 "Cluster 'web' is offline" o2cb cluster-status web
     says 0 "" o2cb start-heartbeat ovscluster

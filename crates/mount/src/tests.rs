@@ -6,9 +6,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ocfs2_cluster::fake::FakeKernel;
+use ocfs2_cluster::fake::{DLM_STATUS, FakeKernel};
 use ocfs2_cluster::{ClusterConf, Online, Patience, References, Timeouts};
 use ocfs2_device::{DeviceOptions, open};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_testing::damage::{Base, Image};
 use ocfs2_testing::{Scratch, fixture_copy};
 use ocfs2_volume::{Volume, VolumeOptions};
 use rustix::io::Errno;
@@ -242,4 +245,67 @@ fn what_can_not_be_mounted_at_all_is_said_before_the_kernel_is_asked() {
     assert_eq!(err.status(), 2);
     let uuid = "UUID=00000000-0000-0000-0000-00000000000f".into();
     assert!(try_mount(uuid, folder).to_string().contains("no block device of this machine"));
+}
+
+/// A member of a cluster of corosync, node 2, and a volume of that cluster that it left when it
+/// crashed, and so did node 0.
+fn member() -> (Host, Image) {
+    let image = Base::Fixture("crashed-4k-o2cb").image();
+    image.edit_superblock(SUPERBLOCK_BLKNO, |_, superblock| {
+        superblock.s_feature_incompat &= !Incompat::CLUSTERINFO.bits();
+        superblock.s_feature_incompat |= Incompat::USERSPACE_STACK.bits();
+        superblock.s_cluster_info.ci_stack = *b"pcmk";
+    });
+    let mut host = Host::new("clean-1k-local");
+    host.image = image.path().to_owned();
+    host.kernel.join_dlm("ovscluster", 1, &[1, 2]);
+    host.kernel.answer("dlm_tool status -v", DLM_STATUS);
+    (host, image)
+}
+
+#[test]
+fn a_member_of_a_cluster_of_corosync_mounts_its_volumes() {
+    let (host, _image) = member();
+    let outcome = host.mount("noatime", "").unwrap();
+    assert_eq!(outcome.request.data, "cluster_stack=pcmk");
+    let replayed =
+        "was not unmounted cleanly by this node: the kernel replays the journal of slot 1";
+    assert!(outcome.notes.iter().any(|note| note.contains(replayed)), "{:?}", outcome.notes);
+}
+
+#[test]
+fn the_kernel_is_not_asked_before_the_cluster_is_ready() {
+    let (host, _image) = member();
+    for (from, to) in [("quorate=1", "quorate=0"), ("need_fencing=0", "need_fencing=1")] {
+        host.kernel.answer("dlm_tool status -v", &DLM_STATUS.replacen(from, to, 1));
+        let err = host.mount("", "").unwrap_err();
+        assert!(err.to_string().ends_with("interrupted while waiting for the cluster"), "{err}");
+    }
+    host.kernel.answer("dlm_tool status -v", "cannot connect to dlm_controld\n");
+    let err = host.mount("", "").unwrap_err();
+    assert!(err.to_string().contains("this host is not a member of a running cluster"), "{err}");
+    assert!(host.calls.borrow().is_empty());
+    // What is mounted here already needs nothing of that.
+    host.mount("remount,ro", "").unwrap();
+    assert_eq!(host.calls.borrow().len(), 1);
+}
+
+#[test]
+fn the_errors_of_the_lock_manager_are_explained() {
+    for (answer, hint) in [
+        (Errno::EXIST, "is at work on it on this host"),
+        (Errno::PROTO, "is at work on it on another node"),
+        (Errno::UNATCH, "dlm_controld does not run on this host"),
+        (Errno::BADR, "belongs to another cluster than the one that runs here"),
+        (Errno::NOTCONN, "this host is not a member of a running cluster"),
+        (Errno::INVAL, "an option or the volume is not as the kernel wants it"),
+    ] {
+        let (mut host, _image) = member();
+        host.answer = Err(answer);
+        let err = host.mount("", "").unwrap_err();
+        assert!(err.status() == 32 && err.to_string().contains(hint), "{err}");
+    }
+    let mut o2cb = Host::new("clean-4k-o2cb").online("ovscluster");
+    o2cb.answer = Err(Errno::NOTCONN);
+    assert!(o2cb.mount("", "").unwrap_err().to_string().contains("is port 7777 open"));
 }

@@ -22,7 +22,7 @@ const MEASURE: &str = r#"
 "#;
 
 /// How often to measure: the two ways do not agree while this computer is busy.
-const TRIES: usize = 4;
+const TRIES: usize = 6;
 
 /// Returns the rate in kHz. It is measured by a machine the first time after this computer was
 /// booted. `None` if it cannot be found out.
