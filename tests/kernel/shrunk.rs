@@ -63,6 +63,10 @@ fn shrink(image: &Path, form: &str) -> Result<()> {
     let (before, full) = (listed(&volume(image)?, true), clusters(image)?);
     let group = volume(image)?.geometry().clusters_per_group();
     for size in [full / 2, full / 3, group] {
+        // With large clusters, a group is larger than the volume.
+        if size >= clusters(image)? {
+            continue;
+        }
         let done = run_tunefs(image, "-Sclusters", &size.to_string());
         let is_too_small = size == group && done.stderr.contains("are not enough");
         assert!(done.status == 0 || is_too_small, "{form}: {size} clusters: {done}");

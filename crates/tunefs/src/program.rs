@@ -39,6 +39,9 @@ const NEEDS_FSCK: Status = Status(3);
 /// The name of a part of the work, as the C tool has it.
 const GROWING: &str = "Growing the filesystem";
 
+/// Bytes of changes that are kept in memory; a rehearsal may have very many.
+const MEMORY: u64 = 16 << 20;
+
 /// The name of a change of the size.
 const SIZE: &str = "volume-size";
 
@@ -333,6 +336,7 @@ impl<'a> Run<'a> {
             time: Timestamp::now(),
             name_hash: self.name_hash,
             most_blocks: most_blocks(volume),
+            memory_bytes: MEMORY,
             ..EditOptions::default()
         }
     }

@@ -174,6 +174,22 @@ impl EntryBlock {
         header.encode(at).in_block(entry.blkno)
     }
 
+    /// Makes the entry at `offset`, which points to inode `old`, point to another one.
+    pub fn lead_on(&mut self, offset: usize, old: Blkno, new: Blkno) -> Result<(), Error> {
+        let (dir, blkno) = (self.dir, self.blkno);
+        let mut found = None;
+        for entry in entries(self.names()) {
+            let entry = entry.map_err(|source| Error::DirEntry { dir, blkno, source })?;
+            if entry.offset == offset && entry.header.inode == old {
+                found = Some(DirEntryHeader { inode: new, ..entry.header });
+                break;
+            }
+        }
+        let name = || format!("inode {old}").into_bytes();
+        let header = found.ok_or_else(|| Error::NotFound { name: name() })?;
+        header.encode(self.names_mut().get_mut(offset..).unwrap_or_default()).in_block(blkno)
+    }
+
     fn find(&self, entry: &Entry) -> Result<Place, Error> {
         let mut before = None;
         for at in entries(self.names()) {

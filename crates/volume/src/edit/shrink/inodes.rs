@@ -10,23 +10,41 @@ use ocfs2_format::group::GroupDesc;
 
 use super::{Beyond, suballocators};
 use crate::allocator::Suballocated;
-use crate::dir::Entry;
 use crate::edit::entry_block::{EntryBlock, NewEntry};
 use crate::edit::{Edit, EditError};
 use crate::{Error, Inode, SystemFile, Volume};
 
-/// The names of inodes that move, and the numbers of those that have moved.
+/// The names of inodes that move, and the numbers of the directories among them that have moved.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// By inode: the directory and its entry.
-    entries: BTreeMap<Blkno, Vec<(Blkno, Entry)>>,
+    /// In order.
+    inodes: Vec<Blkno>,
+    /// In order of their inodes.
+    names: Vec<Name>,
     moved: BTreeMap<Blkno, Blkno>,
+}
+
+/// Where an inode has a name. There may be very many of them.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    inode: Blkno,
+    dir: Blkno,
+    /// The block and the offset of the entry, as in [`Entry`](crate::dir::Entry).
+    blkno: Blkno,
+    offset: u32,
 }
 
 impl Names {
     /// The inodes that move, by their old numbers.
     pub fn inodes(&self) -> Vec<Blkno> {
-        self.entries.keys().copied().collect()
+        self.inodes.clone()
+    }
+
+    /// The names of an inode.
+    fn of(&self, inode: Blkno) -> &[Name] {
+        let start = self.names.partition_point(|name| name.inode < inode);
+        let end = self.names.partition_point(|name| name.inode <= inode);
+        self.names.get(start..end).unwrap_or_default()
     }
 }
 
@@ -52,28 +70,29 @@ impl Volume {
         for inode in self.inodes() {
             let inode = inode?;
             if beyond.has(inode.blkno) {
-                names.entries.insert(inode.blkno, Vec::new());
+                names.inodes.push(inode.blkno);
             }
             if inode.is_dir() {
                 dirs.push(inode.blkno);
             }
         }
-        if names.entries.is_empty() {
+        if names.inodes.is_empty() {
             return Ok(names);
         }
+        names.inodes.sort_unstable();
         for dir in dirs {
             for entry in self.entries(&self.inode(dir)?)? {
                 let entry = entry?;
-                if let Some(found) = names.entries.get_mut(&entry.inode)
-                    && !entry.is_dot()
-                {
-                    found.push((dir, entry));
+                if !entry.is_dot() && names.inodes.binary_search(&entry.inode).is_ok() {
+                    let (inode, blkno, offset) = (entry.inode, entry.blkno, entry.offset as u32);
+                    names.names.push(Name { inode, dir, blkno, offset });
                 }
             }
         }
-        match names.entries.iter().find(|(_, entries)| entries.is_empty()) {
+        names.names.sort_unstable_by_key(|name| name.inode);
+        match names.inodes.iter().find(|inode| names.of(**inode).is_empty()) {
             None => Ok(names),
-            Some((blkno, _)) => {
+            Some(blkno) => {
                 let text = format!("inode {blkno} has no name: run fsck.ocfs2 -f first");
                 Err(EditError::Refused(text))
             }
@@ -88,7 +107,7 @@ impl Edit {
     /// # Errors
     /// [`EditError::NoRoom`]; something is damaged.
     pub fn move_inode(&mut self, names: &mut Names, old: Blkno) -> Result<(), EditError> {
-        let new = self.attempt(|edit| {
+        let (new, is_dir) = self.attempt(|edit| {
             let inode = edit.inode(old)?;
             let taken = match inode.dinode.i_suballoc_slot {
                 Dinode::GLOBAL_SLOT => edit.take_system_inode()?,
@@ -107,18 +126,19 @@ impl Edit {
                 edit.move_dots(&inode, new)?;
             }
             edit.move_groups(&inode, new)?;
-            for (dir, entry) in names.entries.get(&old).map_or(&[][..], Vec::as_slice) {
-                let dir = names.moved.get(dir).copied().unwrap_or(*dir);
+            for name in names.of(old) {
+                let dir = names.moved.get(&name.dir).copied().unwrap_or(name.dir);
                 let dir = edit.inode(dir)?;
-                let mut block = EntryBlock::read(&edit.volume, &dir, entry.blkno)?;
-                let file_type = entry.file_type.unwrap_or(FileType::Unknown);
-                block.lead(entry, new, file_type)?;
+                let mut block = EntryBlock::read(&edit.volume, &dir, name.blkno)?;
+                block.lead_on(name.offset as usize, old, new)?;
                 block.write(&edit.volume)?;
             }
             edit.leave_block(&inode)?;
-            Ok::<_, EditError>(new)
+            Ok::<_, EditError>((new, inode.is_dir()))
         })?;
-        names.moved.insert(old, new);
+        if is_dir {
+            names.moved.insert(old, new);
+        }
         Ok(())
     }
 
