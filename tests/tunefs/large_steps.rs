@@ -17,7 +17,7 @@ use crate::power;
 use crate::rich::change;
 
 /// Number of points at which the power fails, per scenario.
-const POINTS: u64 = 4;
+const POINTS: u64 = 3;
 
 /// Blocks of the journals.
 const JOURNAL: usize = 1024;

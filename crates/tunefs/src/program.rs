@@ -401,7 +401,8 @@ impl<'a> Run<'a> {
                 let fits = |clusters| {
                     tried.set(tried.get() + 1);
                     self.progress.update(tried.get());
-                    self.rehearse(&now, |work| self.shrunk(work, clusters)).map(|_| ())
+                    let (_, then) = self.rehearse(&now, |work| self.shrunk(work, clusters))?;
+                    shrink::used(&then)
                 };
                 let least = shrink::least(&now, &fits)?;
                 if least == now.geometry().clusters {

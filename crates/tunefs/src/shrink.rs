@@ -11,6 +11,9 @@ use ocfs2_volume::{SystemFile, Volume};
 use crate::features::inodes_that;
 use crate::work::{Piece, Work};
 
+/// Sizes in a row that are tried because they are likely the smallest.
+const MOST_GUESSES: u32 = 3;
+
 /// What has moved.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moved {
@@ -248,34 +251,53 @@ fn copy(work: &mut Work<'_>, copies: Vec<Contents>) {
 }
 
 /// The smallest number of clusters with which `fits` succeeds and with one less does not. It is not
-/// called for fewer clusters than what cannot go takes.
+/// called for fewer clusters than what cannot go takes. It returns how many are in use then.
 ///
 /// # Errors
 /// Those of `fits` that are not a lack of room; interrupts.
-pub(crate) fn least(volume: &Volume, fits: &dyn Fn(u32) -> Result<()>) -> Result<u32> {
+pub(crate) fn least(volume: &Volume, fits: &dyn Fn(u32) -> Result<u32>) -> Result<u32> {
     let bound = volume.bound()?;
     let tried = |clusters: u32| match fits(clusters) {
-        Ok(()) => Ok(true),
-        Err(err) if is_no_room(&err) => Ok(false),
+        Ok(used) => Ok(Some(used)),
+        Err(err) if is_no_room(&err) => Ok(None),
         Err(err) => Err(err),
     };
     // Too few, and enough.
     let (mut low, mut high) = (bound.too_few(), volume.geometry().clusters);
-    // What is in use fits into little more as a rule.
-    let (mut step, mut is_found) = (1, false);
+    // As a rule there is room for what is in use, and for nothing less. After a few such guesses the
+    // rest is halved, so that they cannot go on one by one.
+    let (mut guess, mut guesses) = (Some(used(volume)?), 0);
     while high - low > 1 {
-        let middle = match is_found {
-            true => low + (high - low) / 2,
-            false => low.saturating_add(step).min(high - 1),
+        let middle = match guess.take().filter(|_| guesses < MOST_GUESSES) {
+            Some(used) => {
+                guesses += 1;
+                used.clamp(low + 1, high - 1)
+            }
+            None => {
+                guesses = 0;
+                low + (high - low) / 2
+            }
         };
         let clusters = rounded(volume, middle);
-        if clusters > low && bound.allows(clusters) && tried(clusters)? {
-            (high, is_found) = (clusters, true);
-        } else {
-            (low, step) = (middle, step.saturating_mul(2));
+        let used = match clusters > low && bound.allows(clusters) {
+            true => tried(clusters)?,
+            false => None,
+        };
+        match used {
+            Some(used) => {
+                // With as many as are in use, it is full.
+                guess = Some(if used == clusters { clusters - 1 } else { used });
+                high = clusters;
+            }
+            None => low = middle,
         }
     }
     Ok(high)
+}
+
+/// Clusters of a volume that are in use.
+pub(crate) fn used(volume: &Volume) -> Result<u32> {
+    Ok(volume.system_file(SystemFile::GlobalBitmap)?.dinode.bitmap().0)
 }
 
 /// At most as many clusters, so that the last group has more than its descriptor.
