@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -50,6 +49,13 @@ pub struct Rates {
 }
 
 impl Rates {
+    pub fn add(&mut self, other: Self) {
+        self.savable += other.savable;
+        self.saved += other.saved;
+        self.nameable += other.nameable;
+        self.named += other.named;
+    }
+
     pub fn saved_percent(&self) -> f64 {
         percent(self.saved, self.savable)
     }
@@ -179,13 +185,37 @@ fn read_folder(folder: &Path, path: &[u8], found: &mut BTreeMap<VolumePath, u64>
             let target = fs::read_link(entry.path()).unwrap();
             hash(FileKind::Symlink, target.as_os_str().as_bytes())
         } else if kind.is_file() {
-            let mut bytes = Vec::new();
-            fs::File::open(entry.path()).unwrap().read_to_end(&mut bytes).unwrap();
-            hash(FileKind::Regular, &bytes)
+            let bytes = fs::read(entry.path()).unwrap();
+            let mut contents = Contents::default();
+            contents.add(0, &bytes);
+            contents.of(bytes.len() as u64)
         } else {
             hash(FileKind::Fifo, &[])
         };
         found.insert(path, digest);
+    }
+}
+
+/// What stands for the contents of a file, whether its zeros are stored or not.
+#[derive(Default)]
+struct Contents(DefaultHasher);
+
+impl Contents {
+    /// Adds bytes; the offset is a multiple of 512.
+    fn add(&mut self, at: u64, bytes: &[u8]) {
+        for (index, piece) in bytes.chunks(512).enumerate() {
+            let len = piece.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            if len > 0 {
+                (at + index as u64 * 512, &piece[..len]).hash(&mut self.0);
+            }
+        }
+    }
+
+    /// The digest of a file of this size.
+    fn of(self, size: u64) -> u64 {
+        let Self(mut hasher) = self;
+        (FileKind::Regular.mode_bits(), size).hash(&mut hasher);
+        hasher.finish()
     }
 }
 
@@ -199,9 +229,24 @@ fn digest(volume: &Volume, inode: &Inode) -> Option<u64> {
     let kind = inode.kind()?;
     Some(match kind {
         FileKind::Regular => {
-            let mut bytes = Vec::new();
-            volume.file(inode).ok()?.read_to_end(&mut bytes).ok()?;
-            hash(kind, &bytes)
+            let file = volume.file(inode).ok()?;
+            let (mut contents, mut at) = (Contents::default(), 0);
+            let mut bytes = vec![0; 1 << 20];
+            // Files may have holes of terabytes.
+            while let Some(data) = file.next_data(at).ok()? {
+                at = data.start;
+                while at < data.end {
+                    let most = bytes.len().min((data.end - at) as usize);
+                    let len = file.read_at(&mut bytes[..most], at).ok()?;
+                    contents.add(at, &bytes[..len]);
+                    at += len as u64;
+                    if len < most {
+                        break;
+                    }
+                }
+                at = data.end;
+            }
+            contents.of(inode.size())
         }
         FileKind::Symlink => hash(kind, &volume.symlink_target(inode).ok()?),
         FileKind::Directory => hash(kind, &[]),

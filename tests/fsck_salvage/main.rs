@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a failed test")]
 
 mod census;
+mod random;
 mod volumes;
 
 use std::ops::Range;

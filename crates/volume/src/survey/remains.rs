@@ -77,6 +77,8 @@ pub struct Remains {
     pub superblocks: Vec<(Blkno, Dinode, SuperBlock)>,
     /// Inodes of the system.
     pub system: Vec<Dinode>,
+    /// The last inode of a user that is in use.
+    last_inode: Blkno,
     /// Votes for cluster sizes.
     votes: [u32; SIZES],
     /// The largest file in a single cluster, and all places of extents joined by or.
@@ -106,6 +108,7 @@ impl Remains {
             changed: None,
             superblocks: Vec::new(),
             system: Vec::new(),
+            last_inode: Blkno(0),
             votes: [0; SIZES],
             single: 0,
             places: 0,
@@ -138,6 +141,7 @@ impl Remains {
         }
         self.counts.inodes += 1;
         self.inodes.insert(dinode.i_blkno);
+        self.last_inode = self.last_inode.max(dinode.i_blkno);
         let (first, last) = self.changed.unwrap_or((u64::MAX, 0));
         self.changed = Some((first.min(dinode.i_ctime), last.max(dinode.i_ctime)));
         if dinode.kind() == Some(FileKind::Directory) {
@@ -267,7 +271,9 @@ impl Remains {
             // Another group would follow if the device had room for it.
             (is_tail || end == on_device).then_some(end)
         });
-        let is_possible = |clusters: &u32| *clusters > 0 && *clusters <= on_device;
+        // Another allocator with groups of its own can look like the bitmap, and states too few.
+        let needed = whole.cluster_of(self.last_inode).map_or(1, |it| it.0.saturating_add(1));
+        let is_possible = |clusters: &u32| (needed..=on_device).contains(clusters);
         stated.filter(is_possible).or(by_group.filter(is_possible)).unwrap_or(on_device)
     }
 
