@@ -6,5 +6,5 @@ mod listed;
 mod yes;
 
 pub use as_manifest::{assert_as_manifest, assert_as_manifest_elsewhere, sha256, walk};
-pub use listed::listed;
+pub use listed::{Contents, listed};
 pub use yes::Yes;

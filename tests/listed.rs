@@ -4,27 +4,55 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ocfs2_format::dinode::FileKind;
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Error, Inode, Volume};
 
 use crate::walk;
 
-/// A hash of what a file contains, whether its zeros are stored or not.
-fn digest(volume: &Volume, inode: &Inode) -> u64 {
-    let (file, mut hasher) = (volume.file(inode).unwrap(), DefaultHasher::new());
-    let (mut bytes, mut at) = (vec![0; 1 << 20], 0);
-    while let Some(range) = file.next_data(at).unwrap() {
-        at = range.start;
-        while at < range.end {
-            let read = file.read_at(&mut bytes, at).unwrap().min((range.end - at) as usize);
-            for (index, piece) in bytes[..read].chunks(512).enumerate() {
-                if piece.iter().any(|byte| *byte != 0) {
-                    (at + index as u64 * 512, piece).hash(&mut hasher);
-                }
+/// What stands for the contents of a file, whether its zeros are stored or not.
+#[derive(Default)]
+pub struct Contents(DefaultHasher);
+
+impl Contents {
+    /// Adds bytes; the offset is a multiple of 512.
+    pub fn add(&mut self, at: u64, bytes: &[u8]) {
+        for (index, piece) in bytes.chunks(512).enumerate() {
+            let len = piece.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            if len > 0 {
+                (at + index as u64 * 512, &piece[..len]).hash(&mut self.0);
             }
-            at += read as u64;
         }
     }
-    hasher.finish()
+
+    /// The digest of a file of this size.
+    pub fn of_size(self, size: u64) -> u64 {
+        let Self(mut hasher) = self;
+        (FileKind::Regular.mode_bits(), size).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The digest of a file on a volume.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn digest(volume: &Volume, inode: &Inode) -> Result<u64, Error> {
+        let (file, mut contents) = (volume.file(inode)?, Self::default());
+        let (mut bytes, mut at) = (vec![0; 1 << 20], 0);
+        // Files may have holes of terabytes.
+        while let Some(data) = file.next_data(at)? {
+            at = data.start;
+            while at < data.end {
+                let most = bytes.len().min((data.end - at) as usize);
+                let len = file.read_at(&mut bytes[..most], at)?;
+                contents.add(at, &bytes[..len]);
+                at += len as u64;
+                if len < most {
+                    break;
+                }
+            }
+            at = data.end;
+        }
+        Ok(contents.of_size(inode.size()))
+    }
 }
 
 /// What is at each path: kind, owner, links, size and contents, and attributes if `xattrs`.
@@ -36,7 +64,8 @@ pub fn listed(volume: &Volume, xattrs: bool) -> BTreeMap<String, String> {
         text += &format!(" {} {:?}", volume.links_count(&inode), inode.mtime());
         match inode.kind() {
             Some(FileKind::Regular) => {
-                text += &format!(" {} {}", inode.size(), digest(volume, &inode));
+                let digest = Contents::digest(volume, &inode).unwrap();
+                text += &format!(" {} {digest}", inode.size());
             }
             Some(FileKind::Symlink) => {
                 text += &format!(" {:?}", volume.symlink_target(&inode).unwrap());

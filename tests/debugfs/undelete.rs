@@ -10,7 +10,7 @@ use crate::judge::Judge;
 use crate::writing::change;
 
 /// Number of files per volume that are deleted and restored.
-const TRIED: usize = 5;
+const TRIED: usize = 8;
 
 fn open(image: &Path) -> Volume {
     let device = ocfs2_device::open(image, &Default::default()).unwrap();
@@ -126,4 +126,52 @@ fn a_small_file_comes_back_from_its_inode_that_was_freed() {
     let after = open(&image);
     assert_eq!(contents(&after, &after.resolve(b"/back").unwrap()), b"small");
     judge.judge("undel");
+}
+
+#[test]
+fn an_older_version_in_a_journal_is_not_the_file() {
+    let scratch = Scratch::in_memory();
+    let image = crate::writing::volume(&scratch, "-b 4096");
+    let judge = Judge::new(&image);
+    // The journal has the inode as it is before the second change, which is made past it.
+    change(&image, "sif /large mtime 1000").expect_status(0);
+    let number = open(&image).resolve(b"/large").unwrap().blkno;
+    change(&image, "sif --direct /large mtime 2000").expect_status(0);
+    change(&image, "rm /large").expect_status(0);
+    change(&image, &format!("undel <{number}> /back")).expect_status(0);
+    let after = open(&image);
+    let back = after.resolve(b"/back").unwrap();
+    assert_eq!(back.dinode.i_mtime, 2000);
+    assert!(contents(&after, &back) == vec![7; 300_000]);
+    judge.judge("undel");
+}
+
+#[test]
+fn what_another_file_had_since_is_refused() {
+    let scratch = Scratch::in_memory();
+    let local = scratch.join("other");
+    std::fs::write(&local, vec![9; 50 << 20]).unwrap();
+    for forget in [false, true] {
+        let scratch = Scratch::in_memory();
+        let image = crate::writing::volume(&scratch, "-b 4096");
+        let number = open(&image).resolve(b"/large").unwrap().blkno;
+        change(&image, "rm /large").expect_status(0);
+        change(&image, &format!("write {} /other", local.display())).expect_status(0);
+        let other = open(&image).resolve(b"/other").unwrap().blkno;
+        change(&image, "rm /other").expect_status(0);
+        if forget {
+            change(&image, "logclear 0").expect_status(0);
+        }
+        let says = match forget {
+            false => "which was in use again since".to_owned(),
+            true => format!("which the deleted inode {other} had as well"),
+        };
+        let before = std::fs::read(&image).unwrap();
+        let refused = change(&image, &format!("undel <{number}> /back")).expect_status(1);
+        assert!(refused.stderr.contains(&says), "{refused}");
+        assert!(std::fs::read(&image).unwrap() == before, "{says}");
+        change(&image, &format!("undel <{other}> /back")).expect_status(0);
+        let after = open(&image);
+        assert!(contents(&after, &after.resolve(b"/back").unwrap()) == vec![9; 50 << 20]);
+    }
 }

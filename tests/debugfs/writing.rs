@@ -143,13 +143,18 @@ fn a_name_is_hashed_as_the_other_names_in_its_directory() {
             mkfs.args(["--fs-features=indexed-dirs,noinline-data", "--name-hash", hash, "-d"]);
         mkfs.arg(&folder).arg(&image).success();
         change(&image, "mkdir /dir/\u{f6}").expect_status(0);
+        // A directory that does not show it follows the others.
+        change(&image, "mkdir /other").expect_status(0);
+        change(&image, "mkdir /other/\u{f6}").expect_status(0);
         // The directory shows by the new name alone how it is hashed.
         change(&image, "rm /dir/\u{e4}").expect_status(0);
         let device = ocfs2_device::open(&image, &Default::default()).unwrap();
         let volume = ocfs2_volume::Volume::open(device, &Default::default()).unwrap();
-        let dir = volume.resolve(b"/dir").unwrap();
-        let found = volume.shown_name_hash(&dir).unwrap().unwrap();
-        assert_eq!(format!("{found:?}").to_lowercase(), hash);
+        for dir in ["/dir", "/other"] {
+            let dir = volume.resolve(dir.as_bytes()).unwrap();
+            let found = volume.shown_name_hash(&dir).unwrap().unwrap();
+            assert_eq!(format!("{found:?}").to_lowercase(), hash);
+        }
         Judge::new(&image).judge(hash);
     }
 }
@@ -159,15 +164,36 @@ fn an_access_control_list_is_stored_as_linux_stores_it() {
     let scratch = Scratch::in_memory();
     let image = volume(&scratch, "-b 4096 -C 4096");
     let entry = |tag: u8, permissions: u8| [&[tag, 0, permissions, 0][..], &[0xff; 4]].concat();
-    let stored = [entry(1, 6), entry(4, 4), entry(0x20, 0)].concat();
+    let user = [&[2, 0, 7, 0][..], &1000_u32.to_le_bytes()].concat();
+    let minimal = [entry(1, 6), entry(4, 4), entry(0x20, 1)].concat();
+    let full = [entry(1, 6), user, entry(4, 4), entry(0x10, 5), entry(0x20, 0)].concat();
     let (from, to) = (scratch.join("from"), scratch.join("to"));
-    for value in [stored.clone(), [&[2, 0, 0, 0], &stored[..]].concat()] {
+    for value in [full.clone(), [&[2, 0, 0, 0], &full[..]].concat()] {
         fs::write(&from, value).unwrap();
-        let set = format!("ea_set -f {} /small system.posix_acl_access", from.display());
-        change(&image, &set).expect_status(0);
+        let set = |file: &str, kind: &str| {
+            change(&image, &format!("ea_set -f {} {file} system.posix_acl_{kind}", from.display()))
+        };
+        set("/small", "access").expect_status(0);
         shown(&image, &format!("ea_get -f {} /small system.posix_acl_access", to.display()));
-        assert_eq!(fs::read(&to).unwrap(), stored);
+        assert_eq!(fs::read(&to).unwrap(), full);
+        // Permissions of the group are those of the mask.
+        assert!(shown(&image, "stat /small").contains("Mode: 0650"));
+        set("/sub", "default").expect_status(0);
+        let refused = set("/small", "default").expect_status(1);
+        assert!(refused.stderr.contains("is not a directory"), "{refused}");
     }
+    let set = format!("ea_set -f {} /small system.posix_acl_access", from.display());
+    fs::write(&from, minimal).unwrap();
+    // The second time there is no list to remove.
+    for _ in 0..2 {
+        let done = change(&image, &set).expect_status(0).stdout;
+        assert!(done.contains("has mode 100641, which says all of"), "{done}");
+        assert!(shown(&image, "stat /small").contains("Mode: 0641"));
+        assert_eq!(shown(&image, "ea_list /small"), "");
+    }
+    change(&image, "symlink /link small").expect_status(0);
+    let refused = change(&image, &set.replace("/small", "/link")).expect_status(1);
+    assert!(refused.stderr.contains("is a symbolic link"), "{refused}");
     Judge::new(&image).judge("a list");
 }
 

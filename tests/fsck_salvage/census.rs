@@ -10,6 +10,7 @@ use std::path::Path;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_testing::VolumePath;
+use ocfs2_tests::Contents;
 use ocfs2_volume::{Inode, Volume};
 
 /// Bytes of the device.
@@ -188,34 +189,11 @@ fn read_folder(folder: &Path, path: &[u8], found: &mut BTreeMap<VolumePath, u64>
             let bytes = fs::read(entry.path()).unwrap();
             let mut contents = Contents::default();
             contents.add(0, &bytes);
-            contents.of(bytes.len() as u64)
+            contents.of_size(bytes.len() as u64)
         } else {
             hash(FileKind::Fifo, &[])
         };
         found.insert(path, digest);
-    }
-}
-
-/// What stands for the contents of a file, whether its zeros are stored or not.
-#[derive(Default)]
-struct Contents(DefaultHasher);
-
-impl Contents {
-    /// Adds bytes; the offset is a multiple of 512.
-    fn add(&mut self, at: u64, bytes: &[u8]) {
-        for (index, piece) in bytes.chunks(512).enumerate() {
-            let len = piece.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            if len > 0 {
-                (at + index as u64 * 512, &piece[..len]).hash(&mut self.0);
-            }
-        }
-    }
-
-    /// The digest of a file of this size.
-    fn of(self, size: u64) -> u64 {
-        let Self(mut hasher) = self;
-        (FileKind::Regular.mode_bits(), size).hash(&mut hasher);
-        hasher.finish()
     }
 }
 
@@ -228,26 +206,7 @@ fn hash(kind: FileKind, bytes: &[u8]) -> u64 {
 fn digest(volume: &Volume, inode: &Inode) -> Option<u64> {
     let kind = inode.kind()?;
     Some(match kind {
-        FileKind::Regular => {
-            let file = volume.file(inode).ok()?;
-            let (mut contents, mut at) = (Contents::default(), 0);
-            let mut bytes = vec![0; 1 << 20];
-            // Files may have holes of terabytes.
-            while let Some(data) = file.next_data(at).ok()? {
-                at = data.start;
-                while at < data.end {
-                    let most = bytes.len().min((data.end - at) as usize);
-                    let len = file.read_at(&mut bytes[..most], at).ok()?;
-                    contents.add(at, &bytes[..len]);
-                    at += len as u64;
-                    if len < most {
-                        break;
-                    }
-                }
-                at = data.end;
-            }
-            contents.of(inode.size())
-        }
+        FileKind::Regular => Contents::digest(volume, inode).ok()?,
         FileKind::Symlink => hash(kind, &volume.symlink_target(inode).ok()?),
         FileKind::Directory => hash(kind, &[]),
         _ => hash(FileKind::Fifo, &[]),

@@ -27,6 +27,10 @@ pub fn is_ci() -> bool {
 pub fn cargo(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).args(args).stdin(Stdio::null());
+    // What a second build would reuse takes gigabytes, and there is none.
+    if is_ci() && env::var_os("CARGO_INCREMENTAL").is_none() {
+        cargo.env("CARGO_INCREMENTAL", "0");
+    }
     // Set by the cargo that runs this program, for this program.
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_")) {

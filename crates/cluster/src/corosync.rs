@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Kernel;
+use crate::lookup::describe;
 
 /// What `corosync.conf` states about the cluster.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -57,10 +58,7 @@ impl CorosyncConf {
 
     /// The name of node `number`, or else its number.
     pub fn describe(&self, number: u32) -> String {
-        match self.nodes.get(&number) {
-            Some(name) => format!("node {number} ({name})"),
-            None => format!("node {number}"),
-        }
+        describe(number, self.nodes.get(&number).map(String::as_str))
     }
 }
 

@@ -64,15 +64,20 @@ impl NodeNames {
 
     /// Node number `node` in words, with its name if known.
     pub fn describe(&self, node: u32) -> String {
-        match self.get(node) {
-            Some(name) => format!("node {node} ({name})"),
-            None => format!("node {node}"),
-        }
+        describe(node, self.get(node))
     }
 
     /// The name of node number `node`.
     pub fn get(&self, node: u32) -> Option<&str> {
         self.names.get(&node).map(String::as_str)
+    }
+}
+
+/// Node number `node` in words, with its name if known.
+pub(crate) fn describe(node: u32, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("node {node} ({name})"),
+        None => format!("node {node}"),
     }
 }
 

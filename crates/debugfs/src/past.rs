@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::check::Checked;
 use ocfs2_format::dinode::{Arm, Dinode, FileKind, InodeFlags};
+use ocfs2_format::extent::ExtentList;
 use ocfs2_format::journal::{BlockType, JournalHeader, TagFlags, tags};
 use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::{Error, Inode, SystemFile, Volume};
@@ -45,6 +46,25 @@ pub struct Deleted {
     pub dtime: u64,
     /// Where it was found.
     pub kept: Kept,
+}
+
+impl Deleted {
+    /// Whether both are the same version of the same file, as far as its contents go.
+    pub fn is_version_of(&self, other: &Self) -> bool {
+        let version = |it: &Self| {
+            let dinode = &it.inode.dinode;
+            (dinode.i_generation, dinode.i_size, dinode.i_clusters, it.inode.mtime())
+        };
+        version(self) == version(other)
+    }
+
+    /// Whether blocks of its own, besides the inode, are needed to read it: those of extents or
+    /// attributes.
+    pub fn has_blocks(&self) -> bool {
+        let is_deep = ExtentList::new(self.inode.id2()).is_ok_and(|it| it.header.l_tree_depth > 0);
+        let dinode = &self.inode.dinode;
+        dinode.arm() == Arm::ExtentList && is_deep || !dinode.i_xattr_loc.is_none()
+    }
 }
 
 /// Where a deleted file was found.
@@ -167,6 +187,28 @@ impl<'f> Past<'f> {
             // The block belongs to another file or to none.
             (false, _) => Some(0),
         })
+    }
+
+    /// The copies that transactions after this one made, in order, each with the block it is of.
+    pub fn after(
+        &self,
+        sequence: u32,
+    ) -> impl Iterator<Item = Result<(Blkno, Vec<u8>), Problem>> + use<'_, 'f> {
+        let copies = self.copies.iter().filter(move |it| it.sequence > sequence && !it.is_escaped);
+        copies.map(|copy| Ok((copy.home, self.fs.block(copy.at)?)))
+    }
+
+    /// The transaction before the one in which an inode was freed; `None` if the log does not have it.
+    pub fn freed_in(&self, inode: &Inode) -> Result<Option<u32>, Problem> {
+        let copies = self.copies.iter().filter(|copy| copy.home == inode.blkno && !copy.is_escaped);
+        for copy in copies {
+            let then = Inode::decode(copy.home, self.fs.block(copy.at)?)?;
+            let is_same = then.dinode.i_generation == inode.dinode.i_generation;
+            if is_same && !then.dinode.flags().contains(InodeFlags::VALID) {
+                return Ok(Some(copy.sequence.saturating_sub(1)));
+            }
+        }
+        Ok(None)
     }
 
     /// The volume at the time of this transaction, as far as the log has it.

@@ -165,7 +165,8 @@ impl Writer {
     /// Begins a transaction.
     pub fn edit(&self) -> Edit {
         let name_hash = ocfs2_users::name_hash::of_this_kernel();
-        let options = EditOptions { time: self.time(), name_hash, ..EditOptions::default() };
+        let options =
+            EditOptions { time: self.time(), name_hash, follow_names: true, ..Default::default() };
         Edit::new(&self.volume, options)
     }
 

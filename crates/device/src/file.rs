@@ -110,6 +110,11 @@ impl FileDevice {
         &self.file
     }
 
+    /// Whether a regular file still has the size with which it was opened.
+    fn has_its_size(&self) -> bool {
+        self.is_block_device || self.file.metadata().is_ok_and(|it| it.len() >= self.size)
+    }
+
     fn align(&self) -> u64 {
         if self.is_block_device { u64::from(self.sector_size) } else { FILE_ALIGN }
     }
@@ -321,8 +326,9 @@ impl Device for FileDevice {
         let end = self.size.max(offset);
         let start = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(start) => start,
-            // No data, or past the end.
-            Err(Errno::NXIO) => return end..end,
+            // No data from there to the end. Where a file was cut, the end comes too early: what
+            // is gone is no hole, reads fail there.
+            Err(Errno::NXIO) if self.has_its_size() => return end..end,
             // A file system or a device that does not know.
             Err(_) => return offset..end,
         };
@@ -440,9 +446,13 @@ mod tests {
         assert_eq!(device.next_data(1 << 20).start, 1 << 20);
         assert_eq!(device.next_data(1 << 29), 1 << 30..1 << 30);
         assert!(device.next_data(1 << 40).is_empty());
-        let slice = crate::SliceDevice::new(device, 1 << 19, 1 << 25).unwrap();
+        let slice = crate::SliceDevice::new(&device, 1 << 19, 1 << 25).unwrap();
         assert_eq!(slice.next_data(0), data.start - (1 << 19)..data.end - (1 << 19));
         assert_eq!(slice.next_data(1 << 21), 1 << 25..1 << 25);
+        // What was cut off is no hole.
+        device.file.set_len(1 << 29).unwrap();
+        assert_eq!(device.next_data(1 << 28).start, 1 << 28);
+        assert!(device.read_at(&mut [0; 512], 1 << 29).is_err());
     }
 
     #[test]

@@ -73,6 +73,19 @@ pub fn is_valid(stored: &[u8]) -> bool {
         && entries.len() == once.len() + count(AclEntry::MASK) + named
 }
 
+/// What Linux makes of an access list that is set: the nine permission bits that the file's mode gets,
+/// and whether the list says more than these, otherwise it is not stored. `None` if it is not valid.
+pub fn as_mode(stored: &[u8]) -> Option<(u16, bool)> {
+    if !is_valid(stored) {
+        return None;
+    }
+    let entries = entries(stored)?;
+    let of = |tag| entries.iter().find(|entry| entry.tag == tag).map(|entry| entry.permissions);
+    let group = of(AclEntry::MASK).or(of(AclEntry::GROUP_OBJ))?;
+    let bits = of(AclEntry::USER_OBJ)? << 6 | group << 3 | of(AclEntry::OTHER)?;
+    Some((bits, entries.len() > 3))
+}
+
 /// A stored list as getxattr(2) returns it.
 pub fn shown(stored: &[u8]) -> Vec<u8> {
     [&VERSION[..], stored].concat()
@@ -103,6 +116,8 @@ mod tests {
         let shown = shown(&list(&full));
         assert_eq!(stored(&shown), Some(&list(&full)[..]));
         assert_eq!(entries(&list(&full)).unwrap().len(), 6);
+        assert_eq!(as_mode(&list(&full)), Some((0o670, true)));
+        assert_eq!(as_mode(&list(&[user, group, other])), Some((0o640, false)));
         for wrong in [
             &[][..],
             &[user, group],

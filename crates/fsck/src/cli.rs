@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, CommandFactory, Parser};
+use ocfs2_cli::argument;
 use ocfs2_format::BlockSize;
 use ocfs2_format::hash::CharSign;
 
@@ -335,9 +336,10 @@ impl Cli {
         self.rescue_to.as_deref().is_some_and(|to| to.as_os_str() == "-")
     }
 
-    /// The option that chooses the partition, for a command that is told.
-    pub(crate) fn partition_option(&self) -> String {
-        self.partition.map_or(String::new(), |number| format!("--partition {number} "))
+    /// The command that checks the same volume with `options`, for a message.
+    pub(crate) fn rerun(&self, options: &str) -> String {
+        let partition = self.partition.map_or(String::new(), |it| format!("--partition {it} "));
+        format!("fsck.ocfs2 {options} {partition}{}", argument(&self.device))
     }
 
     /// What becomes of the device.

@@ -7,7 +7,6 @@ mod cli;
 mod features;
 mod glued;
 mod journals;
-mod name_hash;
 mod online;
 mod program;
 mod query;

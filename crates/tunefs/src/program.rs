@@ -10,7 +10,6 @@ use ocfs2_cli::{
     print_error, print_json, print_note, print_warning, shown, undo_note, volume_argument,
 };
 use ocfs2_device::{Device, DeviceOptions, open};
-use ocfs2_format::hash::CharSign;
 use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_users::Guard;
 use ocfs2_volume::commit::CommitError;
@@ -29,7 +28,7 @@ use crate::shrink::{self, Moved};
 use crate::size::{self, Size};
 use crate::steps::progress;
 use crate::work::{Work, most_blocks};
-use crate::{Cli, check, name_hash, query, sparse};
+use crate::{Cli, check, query, sparse};
 
 /// The change failed, and the volume is unchanged.
 const UNCHANGED: Status = Status(2);
@@ -213,7 +212,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
     let write = !cli.no;
     let options = VolumeOptions { write, strict: write, ..Default::default() };
     let volume = open_volume(cli, write, &options)?;
-    let mut run = Run::new(cli, outcomes, progress)?;
+    let run = Run::new(cli, outcomes, progress)?;
     // Report invalid requests before examining anything.
     let resize = match cli.volume_size {
         Some(unit) => size::target(cli, &volume, unit)?,
@@ -255,7 +254,6 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
     if !is_superblock {
         check::sound(&volume)?;
     }
-    run.hash_as(&volume, &changes)?;
     let saving = match &cli.undo_file {
         None => None,
         Some(path) => {
@@ -300,8 +298,7 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
     let changes = Change::all(cli, volume)?;
     check::sound(volume)?;
     let outcomes = Outcomes::default();
-    let mut run = Run::new(cli, &outcomes, &NoProgress)?;
-    run.hash_as(volume, &changes)?;
+    let run = Run::new(cli, &outcomes, &NoProgress)?;
     run.change(volume, &|_: &Work<'_>| Ok(device), resize, &changes).map(|_| ())
 }
 
@@ -312,29 +309,19 @@ struct Run<'a> {
     interrupt: Interrupt,
     outcomes: &'a Outcomes,
     progress: &'a dyn Progress,
-    name_hash: CharSign,
 }
 
 impl<'a> Run<'a> {
     fn new(cli: &'a Cli, outcomes: &'a Outcomes, progress: &'a dyn Progress) -> Result<Self> {
         let (device, interrupt) = (shown(&cli.device), Interrupt::install()?);
-        let name_hash = cli.name_hash.unwrap_or_default();
-        Ok(Self { cli, device, interrupt, outcomes, progress, name_hash })
-    }
-
-    /// Hashes names as the volume shows it, if these changes build indexes.
-    fn hash_as(&mut self, volume: &Volume, changes: &[Change]) -> Result<()> {
-        if self.cli.name_hash.is_none() && changes.iter().any(Change::is_long) {
-            let shown = name_hash::shown(volume, &self.interrupt)?;
-            self.name_hash = shown.unwrap_or_else(ocfs2_users::name_hash::of_this_kernel);
-        }
-        Ok(())
+        Ok(Self { cli, device, interrupt, outcomes, progress })
     }
 
     fn options(&self, volume: &Volume) -> EditOptions {
         EditOptions {
             time: Timestamp::now(),
-            name_hash: self.name_hash,
+            name_hash: self.cli.name_hash.unwrap_or_else(ocfs2_users::name_hash::of_this_kernel),
+            follow_names: self.cli.name_hash.is_none(),
             most_blocks: most_blocks(volume),
             memory_bytes: MEMORY,
             ..EditOptions::default()
@@ -628,30 +615,29 @@ impl<'a> Run<'a> {
             }
             now = then;
         }
-        let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
-        let edit = Edit::new(volume, self.options(volume));
-        let mut work = Work::rehearsal(edit, &rehearsed);
-        for (index, change) in changes.iter().enumerate() {
-            work.is_last = index + 1 == changes.len();
-            let state = change.state(work.edit.volume(), &self.device)?;
-            let outcome = match &state {
-                State::Done(_) => Outcome::Already,
-                _ => Outcome::Possible,
-            };
-            self.note(&change.name(), outcome, state.text());
-            match state {
-                State::Done(text) => say(&text)?,
-                State::Ask(question) => say(&format!("{question}? n"))?,
-                State::Critical(text, question) => {
-                    say(&text)?;
-                    if !matches!(change, Change::Stack(_)) {
-                        say(&format!("{question}? n"))?;
+        self.rehearse(volume, |work| {
+            for (index, change) in changes.iter().enumerate() {
+                work.is_last = index + 1 == changes.len();
+                let state = change.state(work.edit.volume(), &self.device)?;
+                let outcome = match &state {
+                    State::Done(_) => Outcome::Already,
+                    _ => Outcome::Possible,
+                };
+                self.note(&change.name(), outcome, state.text());
+                match state {
+                    State::Done(text) => say(&text)?,
+                    State::Ask(question) => say(&format!("{question}? n"))?,
+                    State::Critical(text, question) => {
+                        say(&text)?;
+                        if !matches!(change, Change::Stack(_)) {
+                            say(&format!("{question}? n"))?;
+                        }
                     }
                 }
+                change.apply(work)?;
             }
-            change.apply(&mut work)?;
-        }
-        work.edit.finish()?;
+            Ok(work.edit.finish()?)
+        })?;
         say("Nothing was changed")?;
         Ok(())
     }

@@ -112,6 +112,11 @@ impl<'a> Work<'a> {
         Self { is_rehearsal: true, ..Self::new(edit, step, &NoProgress) }
     }
 
+    /// Whether nothing of it is ever written.
+    pub fn is_rehearsal(&self) -> bool {
+        self.is_rehearsal
+    }
+
     /// Whether this is a rehearsal in which nothing reads what the present change writes.
     pub fn is_read_by_nobody(&self) -> bool {
         self.is_rehearsal && self.is_last

@@ -10,7 +10,7 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
-use ocfs2_format::{Blkno, Block, quota};
+use ocfs2_format::{Blkno, Block, BlockCheck, BlockSize, Structure, check, quota};
 
 use crate::allocator::{Groups, Inodes};
 use crate::tree::{Extent, Tree};
@@ -65,6 +65,48 @@ pub struct MetadataRun {
     /// Where the block check is, in bytes from the start of the bucket or of each block; `None` if
     /// there is none even on a volume with the feature.
     pub check_offset: Option<usize>,
+}
+
+impl MetadataRun {
+    /// Whether it has block checks on a volume with the feature, once its directory has trailers.
+    /// The superblock gets its own together with its copies.
+    pub fn has_check(&self) -> bool {
+        match self.kind {
+            MetadataKind::DirBlock => true,
+            MetadataKind::Superblock => false,
+            _ => self.check_offset.is_some(),
+        }
+    }
+
+    /// Computes the block checks of `bytes`, the contents of the run; those of blocks of directories
+    /// if they have trailers or not. What has no check stays as it is. Returns whether any changed.
+    pub fn stamp(&self, bytes: &mut [u8], block_size: BlockSize) -> bool {
+        if !self.has_check() {
+            return false;
+        }
+        let size = block_size.size();
+        let (each, offset) = match self.kind {
+            MetadataKind::DirBlock => (size, Some(DirTrailer::check_offset(size))),
+            // The blocks of a bucket have one check.
+            MetadataKind::XattrBucket => (BUCKET_SIZE.max(size), self.check_offset),
+            _ => (size, self.check_offset),
+        };
+        let Some(offset) = offset else { return false };
+        let mut is_changed = false;
+        for block in bytes.chunks_exact_mut(each) {
+            let before = block.get(offset..offset + BlockCheck::SIZE).map(<[u8]>::to_vec);
+            check::stamp(block, offset);
+            is_changed |= before.as_deref() != block.get(offset..offset + BlockCheck::SIZE);
+        }
+        is_changed
+    }
+
+    /// The same in pieces of at most `most` blocks, which is no less than a bucket has.
+    pub fn pieces(self, most: u64) -> impl Iterator<Item = Self> {
+        let end = self.blkno.0 + self.blocks;
+        let starts = (self.blkno.0..end).step_by(most.max(1) as usize);
+        starts.map(move |at| Self { blkno: Blkno(at), blocks: most.min(end - at), ..self })
+    }
 }
 
 /// The metadata of a volume. See [`Volume::metadata`].

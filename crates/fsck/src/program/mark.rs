@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use ocfs2_cli::{argument, print_warning, shown};
+use ocfs2_cli::{print_warning, shown};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
@@ -116,15 +116,13 @@ impl Run<'_> {
         if summary.left + self.slots_left == 0 {
             return;
         }
-        let partition = self.cli.partition_option();
         // What cannot be read of a short device may be read once it is as long as it was.
         let is_unknown =
             self.in_the_way.is_unknown && (self.in_the_way.is_seen || !summary.is_short);
         let force = if is_unknown { "F" } else { "" };
         // What only --salvage finds is found by no other run.
-        let salvage = if self.cli.salvage { "--salvage " } else { "" };
-        let device_argument = argument(&self.cli.device);
-        let command = format!("fsck.ocfs2 -fy{force} {salvage}{partition}{device_argument}");
+        let salvage = if self.cli.salvage { " --salvage" } else { "" };
+        let command = self.cli.rerun(&format!("-fy{force}{salvage}"));
         let command = match &self.in_the_way.live[..] {
             [] => command,
             live => format!("when it is unmounted on {}, {command}", live.join(" and ")),

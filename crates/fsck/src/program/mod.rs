@@ -17,8 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::encode::{json_path, json_path_escaped};
 use ocfs2_cli::{
-    Interrupt, Interrupted, Status, argument, causes, confirm, is_interrupted, print_error,
-    print_warning, shown,
+    Interrupt, Interrupted, Status, causes, confirm, is_interrupted, print_error, print_warning,
+    shown,
 };
 use ocfs2_device::{CountingDevice, Device, holders::Holder};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
@@ -320,18 +320,11 @@ impl<'a> Run<'a> {
             let instead = ocfs2_probe::instead(device, choose).filter(|_| !self.cli.salvage);
             if let Some(instead) = instead {
                 let restores = source.by_backup(device, &err).map(|(backup, _)| {
-                    let (device, partition) =
-                        (argument(&self.cli.device), self.cli.partition_option());
-                    format!(
-                        "; fsck.ocfs2 -r {} {partition}{device} writes the superblock of the \
-                         OCFS2 volume over that",
-                        backup.number
-                    )
+                    let command = self.cli.rerun(&format!("-r {}", backup.number));
+                    format!("; {command} writes the superblock of the OCFS2 volume over that")
                 });
-                let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
-                let salvages = || {
-                    format!("; fsck.ocfs2 --salvage {partition}{device} looks for one below that")
-                };
+                let salvages =
+                    || format!("; {} looks for one below that", self.cli.rerun("--salvage"));
                 bail!("{err}; {instead}{}", restores.unwrap_or_else(salvages));
             }
         }
@@ -348,8 +341,7 @@ impl<'a> Run<'a> {
             }
         };
         if !use_it {
-            let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
-            let command = format!("fsck.ocfs2 -r {} {partition}{device}", backup.number);
+            let command = self.cli.rerun(&format!("-r {}", backup.number));
             bail!("{err}; {command} restores the superblock from a backup");
         }
         self.report.note(&format!(
@@ -383,11 +375,8 @@ impl<'a> Run<'a> {
                 if !matches!(err, OpenVolumeError::NotOcfs2 { .. }) {
                     return Err(err.into());
                 }
-                let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
-                bail!(
-                    "{err}; if there was a volume, fsck.ocfs2 --salvage {partition}{device} looks \
-                     for its rest"
-                );
+                let command = self.cli.rerun("--salvage");
+                bail!("{err}; if there was a volume, {command} looks for its rest");
             }
         };
         let use_it = match self.cli.mode() {
@@ -401,11 +390,8 @@ impl<'a> Run<'a> {
             }
         };
         if !use_it {
-            let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
-            bail!(
-                "{err}; fsck.ocfs2 -y {partition}{device} restores the superblock from what the \
-                 rest of the volume says"
-            );
+            let command = self.cli.rerun("-y");
+            bail!("{err}; {command} restores the superblock from what the rest of the volume says");
         }
         self.report.note(&format!(
             "The superblock cannot be used ({}), and there is no good backup of it. What the rest \

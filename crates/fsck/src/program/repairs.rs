@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use ocfs2_cli::{Interrupt, Interrupted, argument, shown};
+use ocfs2_cli::{Interrupt, Interrupted, shown};
 use ocfs2_device::Device;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{SystemFile, Volume};
@@ -290,9 +290,9 @@ impl Run<'_> {
         let device = shown(&self.cli.device);
         self.report.note(&format!(
             "{device}: nothing is written: the recovery would write over clusters that others \
-             claim: {}. fsck.ocfs2 -fy {} repairs that first.",
+             claim: {}. {} repairs that first.",
             collision.text,
-            argument(&self.cli.device)
+            self.cli.rerun("-fy")
         ));
         for planned in &mut plan.findings {
             planned.is_repaired = false;

@@ -3,12 +3,12 @@
 //! A machine that finds out the rate by itself while this computer is busy may be wrong by a factor
 //! of 40. Its clock then runs that much too fast, and every timeout of a cluster ends too early.
 
-use std::fs::{self, File};
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::kernel::cache_folder;
+use super::kernel::locked_cache;
 use super::{Lab, Machines};
 
 /// Prints the rate in kHz once the kernel has found the same one in two ways.
@@ -31,10 +31,7 @@ const TRIES: usize = 6;
 /// If there is no cache folder, or a machine cannot be started.
 pub(super) fn rate_khz(lab: &Lab) -> Result<Option<u32>> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let folder = cache_folder()?;
-    fs::create_dir_all(&folder)?;
-    let lock = File::create(folder.join("clock.lock"))?;
-    lock.lock()?;
+    let (folder, _lock) = locked_cache("clock.lock")?;
     let path = folder.join("clock");
     let known = fs::read_to_string(&path).ok();
     if let Some((_, khz)) = known.as_deref().and_then(parse).filter(|(of, _)| *of == boot.trim()) {

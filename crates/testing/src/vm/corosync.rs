@@ -1,7 +1,7 @@
 //! The services of a cluster of corosync, from the distribution's packages. They are downloaded for
 //! the machines and never installed: this computer is to become no node of anything.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::archive::Archive;
 use super::guest;
-use super::kernel::{cache_folder, read};
+use super::kernel::{cache_folder, locked_cache, read};
 use super::package::Packages;
 
 /// Increased when the contents of the archive change.
@@ -46,11 +46,8 @@ pub(super) fn cached() -> Result<PathBuf> {
 
 /// Returns the same, and makes it if it is not there yet.
 pub(super) fn get() -> Result<PathBuf> {
-    let cache = cache_folder()?;
-    fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
     // If another process held the lock, it has made the archive meanwhile.
-    let lock = File::create(cache.join("lock"))?;
-    lock.lock()?;
+    let (cache, _lock) = locked_cache("lock")?;
     let path = path()?;
     if path.exists() {
         return Ok(path);

@@ -74,11 +74,8 @@ impl Kernel {
     /// Returns the cached kernel or, if there is none, the one of the packages. The newest one is
     /// looked for once a day; if that fails, the cached one is used.
     pub fn get(which: Which) -> Result<Self> {
-        let cache = cache_folder()?;
-        fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
         // If another process held the lock, it has cached the kernel meanwhile.
-        let lock = File::create(cache.join("lock"))?;
-        lock.lock()?;
+        let (cache, _lock) = locked_cache("lock")?;
         let cached = Self::cached(which)?;
         let pointer = cache.join(which.pointer());
         if let Some(kernel) = cached {
@@ -143,6 +140,16 @@ pub fn cache_folder() -> Result<PathBuf> {
     let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
     let cache = cache.context("neither XDG_CACHE_HOME nor HOME is set")?;
     Ok(cache.join("ocfs2-tools-rs/kernel"))
+}
+
+/// Returns the folder of the kernels once no other process holds the lock `name` in it. The lock is
+/// held until the returned file is closed.
+pub(super) fn locked_cache(name: &str) -> Result<(PathBuf, File)> {
+    let cache = cache_folder()?;
+    fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
+    let lock = File::create(cache.join(name))?;
+    lock.lock()?;
+    Ok((cache, lock))
 }
 
 /// Unpacks the image to `folder/vmlinuz`, and the modules that may be needed to `folder/modules`.

@@ -21,6 +21,9 @@ use crate::{Error, Inode};
 /// Longest name, in bytes.
 const MOST_NAME: usize = 255;
 
+/// Inodes that are looked at to find out how names are hashed.
+const LOOKED_AT: usize = 100_000;
+
 impl Edit {
     /// Adds a name to a directory.
     ///
@@ -225,25 +228,37 @@ impl Edit {
     }
 
     /// How a name is hashed in the index of a directory: as its other names are, so that the same
-    /// kernels find all of them, otherwise as the options say.
+    /// kernels find all of them, otherwise as elsewhere.
     fn sign_in(&mut self, dir: &Inode, name: &[u8]) -> Result<CharSign, EditError> {
-        let default = self.options.name_hash;
         if name.is_ascii() {
-            return Ok(default);
+            return Ok(self.options.name_hash);
         }
         match self.sign_of.filter(|(known, _)| *known == dir.blkno) {
             Some((_, sign)) => Ok(sign),
             None => {
-                let sign = self.volume.shown_name_hash(dir)?.unwrap_or(default);
+                let shown = self.volume.shown_name_hash(dir)?;
+                let sign = shown.unwrap_or_else(|| self.sign_elsewhere());
                 self.sign_of = Some((dir.blkno, sign));
                 Ok(sign)
             }
         }
     }
 
+    /// How names are hashed in an index that does not show it.
+    fn sign_elsewhere(&self) -> CharSign {
+        *self.sign_elsewhere.get_or_init(|| {
+            let looked_at = if self.options.follow_names { LOOKED_AT } else { 0 };
+            let mut inodes = self.volume.inodes().take(looked_at).flatten();
+            inodes
+                .find_map(|inode| self.volume.shown_name_hash(&inode).ok()?)
+                .unwrap_or(self.options.name_hash)
+        })
+    }
+
     /// The hash of a name in an index that is built.
     pub(super) fn hash_of(&self, name: &[u8]) -> NameHash {
-        dx_hash(name, self.superblock().s_dx_seed, self.options.name_hash)
+        let sign = if name.is_ascii() { CharSign::default() } else { self.sign_elsewhere() };
+        dx_hash(name, self.superblock().s_dx_seed, sign)
     }
 
     /// Sets the times of a directory whose contents have changed.

@@ -48,7 +48,7 @@ mod xattr;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ocfs2_format::Blkno;
 use ocfs2_format::hash::CharSign;
@@ -116,6 +116,8 @@ pub struct EditOptions {
     pub slot: u16,
     /// How names are hashed in an index that does not show it by the names that it has.
     pub name_hash: CharSign,
+    /// Whether the names of other directories of the volume decide before `name_hash` does.
+    pub follow_names: bool,
     /// Bytes of changes that are kept in memory; the rest goes to a file. 0 is 64 MiB.
     pub memory_bytes: u64,
     /// Most blocks that are in use and that a step may change; 0 is any number. See
@@ -159,6 +161,8 @@ pub struct Edit {
     next_generation: u32,
     /// How names are hashed in the directory that last got one for which that matters.
     sign_of: Option<(Blkno, CharSign)>,
+    /// How names are hashed in other directories, or else as the options say.
+    sign_elsewhere: OnceLock<CharSign>,
 }
 
 impl fmt::Debug for Edit {
@@ -196,6 +200,7 @@ impl Edit {
             steps: 0,
             next_generation,
             sign_of: None,
+            sign_elsewhere: OnceLock::new(),
         }
     }
 
@@ -345,7 +350,8 @@ impl Edit {
     /// the allocators stays known.
     pub fn restart(&mut self, volume: &Volume) {
         let (pools, owed) = (std::mem::take(&mut self.pools), std::mem::take(&mut self.owed));
-        *self = Self { pools, owed, ..Self::new(volume, self.options) };
+        let sign_elsewhere = std::mem::take(&mut self.sign_elsewhere);
+        *self = Self { pools, owed, sign_elsewhere, ..Self::new(volume, self.options) };
     }
 
     /// Brings all changes to `device`, the one the volume is on or a [`Pass`](crate::gate::Pass) to

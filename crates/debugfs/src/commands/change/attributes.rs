@@ -5,7 +5,10 @@ use std::path::Path;
 
 use ocfs2_cli::terminal;
 use ocfs2_format::acl;
+use ocfs2_format::dinode::FileKind;
 use ocfs2_format::xattr::{MAX_VALUE, XattrPrefix};
+use ocfs2_volume::Error as VolumeError;
+use ocfs2_volume::edit::EditError;
 use ocfs2_volume::xattr::Xattr;
 
 use super::{file_of, refused, say};
@@ -14,6 +17,7 @@ use crate::commands::{only, option};
 use crate::error::{Explain, Failure, of_file};
 use crate::screen::Screen;
 use crate::shell::Shell;
+use crate::writer::Committed;
 
 /// Splits the name of an attribute into its prefix and the rest.
 fn named(word: &[u8]) -> Result<(XattrPrefix, &[u8]), Failure> {
@@ -22,13 +26,56 @@ fn named(word: &[u8]) -> Result<(XattrPrefix, &[u8]), Failure> {
     })
 }
 
-/// The value to store. An access control list may be in the form of getxattr(2) or of the disk.
-fn to_store<'v>(name: &[u8], prefix: XattrPrefix, value: &'v [u8]) -> Result<&'v [u8], Failure> {
-    if !prefix.is_acl() {
-        return Ok(value);
-    }
+/// Sets an access control list, given in the form of getxattr(2) or of the disk, as Linux does: that
+/// of access becomes the file's permissions as well, and is not stored if it says nothing else. Returns
+/// what was changed.
+fn set_acl(
+    shell: &mut Shell,
+    words: (&[u8], &[u8]),
+    prefix: XattrPrefix,
+    value: &[u8],
+) -> Result<(String, Committed), Failure> {
+    let (word, name) = words;
+    let file = file_of(shell, word)?;
     let stored = acl::stored(value).or_else(|| Some(value).filter(|value| acl::is_valid(value)));
-    stored.ok_or_else(|| refused(name, "is not an access control list that Linux takes"))
+    let access = stored.and_then(acl::as_mode);
+    let (Some(stored), Some((bits, is_needed))) = (stored, access) else {
+        return Err(refused(name, "is not an access control list that Linux takes"));
+    };
+    let inode = shell.fs()?.inode(file).of(word)?;
+    let is_access = prefix == XattrPrefix::PosixAclAccess;
+    match inode.kind() {
+        Some(FileKind::Directory) => {}
+        Some(FileKind::Symlink) => {
+            return Err(refused(word, "is a symbolic link, which has no access control lists"));
+        }
+        _ if !is_access => {
+            return Err(refused(word, "is not a directory: only these have default lists"));
+        }
+        _ => {}
+    }
+    let mode = inode.dinode.i_mode & !0o777 | bits;
+    let ((), committed) = shell.change(|edit| {
+        if is_access {
+            edit.update_dinode(file, |dinode, _| dinode.i_mode = mode)?;
+        }
+        if is_needed || !is_access {
+            return Ok(edit.set_xattr(file, prefix, b"", stored)?);
+        }
+        match edit.remove_xattr(file, prefix, b"") {
+            Err(EditError::Volume(VolumeError::NotFound { .. })) => Ok(()),
+            removed => Ok(removed?),
+        }
+    })?;
+    let name = terminal(name);
+    let what = match (is_access, is_needed) {
+        (true, true) => {
+            format!("{name} of inode {file} has {} bytes, its mode is {mode:o}", stored.len())
+        }
+        (true, false) => format!("inode {file} has mode {mode:o}, which says all of {name}"),
+        (false, _) => format!("{name} of inode {file} has {} bytes", stored.len()),
+    };
+    Ok((what, committed))
 }
 
 /// `ea_list`
@@ -125,9 +172,12 @@ pub(in super::super) fn ea_set(
         _ => return Err(Failure::Usage),
     };
     let (prefix, rest) = named(name)?;
+    if prefix.is_acl() {
+        let (what, committed) = set_acl(shell, (word, name), prefix, &value)?;
+        return say(out, &what, committed);
+    }
     let file = file_of(shell, word)?;
-    let value = to_store(name, prefix, &value)?;
-    let ((), committed) = shell.change(|edit| Ok(edit.set_xattr(file, prefix, rest, value)?))?;
+    let ((), committed) = shell.change(|edit| Ok(edit.set_xattr(file, prefix, rest, &value)?))?;
     let what = format!("{} of inode {file} has {} bytes", terminal(name), value.len());
     say(out, &what, committed)
 }

@@ -12,6 +12,7 @@ pub(super) mod modify;
 pub(super) mod names;
 pub(super) mod quota;
 pub(super) mod raw;
+mod reuse;
 pub(super) mod trash;
 pub(super) mod tree;
 pub(super) mod undelete;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use ocfs2_cli::terminal;
 use ocfs2_format::Blkno;
-use ocfs2_format::dinode::{Arm, FileKind, InodeFlags};
+use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_volume::edit::{Edit, NewInode};
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
+use super::reuse::{Clusters, allocated_since, is_later};
 use super::{Place, refused, say};
 use crate::commands::blocks::block;
 use crate::error::{Explain, Failure, Problem};
@@ -25,6 +26,14 @@ const PIECE: usize = 1 << 20;
 
 /// Deleted files by inode, each with the slot whose journal has it.
 type Found = BTreeMap<Blkno, (u16, Deleted)>;
+
+/// A deleted file, found in this slot, and the volume in which it was whole.
+#[derive(Clone, Copy)]
+struct Former<'a> {
+    slot: u16,
+    deleted: &'a Deleted,
+    past: &'a Volume,
+}
 
 /// What was found of deleted files.
 #[derive(Default)]
@@ -69,10 +78,14 @@ impl Search {
         };
         for (blkno, deleted) in deleted {
             // Of one file a journal has more: an inode that is freed has lost links and attributes.
+            // But what a journal has may be an older version of it.
             let is_better = |(_, other): &(u16, Deleted)| {
-                let is_same = other.inode.dinode.i_generation == deleted.inode.dinode.i_generation;
-                let is_block = deleted.kept == Kept::Block;
-                is_same && is_block || other.inode.ctime() >= deleted.inode.ctime()
+                let is_version = deleted.is_version_of(other);
+                match (other.kept, deleted.kept) {
+                    (Kept::Log(_), Kept::Block) if is_version => true,
+                    (Kept::Block, Kept::Log(_)) if is_version => false,
+                    _ => other.inode.ctime() >= deleted.inode.ctime(),
+                }
             };
             if !self.found.get(&blkno).is_some_and(is_better) {
                 self.found.insert(blkno, (slot, deleted));
@@ -201,13 +214,10 @@ pub(in super::super) fn undel(
     let Some((slot, deleted)) = search.found.remove(&blkno) else {
         return Err(refused(word, "is not in any journal as a file that was deleted"));
     };
-    let past = match deleted.kept {
-        Kept::Log(sequence) => Past::of_slot(fs, slot).and_then(|past| past.volume_at(sequence)),
-        Kept::Block => Ok(fs.volume.on(Arc::clone(fs.volume.device()))),
-    };
-    let past = past.of(word)?;
+    let past = former(fs, slot, &deleted).of(word)?;
     let inode = &deleted.inode;
-    verify_free(fs, &past, inode, word)?;
+    let of = Former { slot, deleted: &deleted, past: &past };
+    verify_unused(fs, &search, &of, word)?;
     let interrupt = shell.interrupt().clone();
     let ((made, lost), committed) = shell.change(|edit| {
         let made = remake(edit, &past, inode, &place, &|| Ok(interrupt.check()?))?;
@@ -222,50 +232,53 @@ pub(in super::super) fn undel(
     Ok(())
 }
 
-/// Fails unless all clusters of a file are known and free.
-fn verify_free(fs: &Fs, past: &Volume, inode: &Inode, word: &[u8]) -> Result<(), Failure> {
-    if inode.dinode.arm() != Arm::ExtentList {
+/// Fails if clusters of a deleted file are in use, or were, as far as that shows, after its deletion.
+fn verify_unused(fs: &Fs, search: &Search, of: &Former<'_>, word: &[u8]) -> Result<(), Failure> {
+    let Former { slot, deleted, past } = *of;
+    let inode = &deleted.inode;
+    let clusters = Clusters::of(fs, past, inode).of(word)?;
+    let bits = clusters.verify_free(fs, inode, word)?;
+    if bits.is_empty() {
         return Ok(());
     }
-    let geometry = fs.volume.geometry();
-    let (mut runs, mut clusters) = (Vec::new(), 0_u64);
-    for extent in past.tree(inode).of(word)?.extents() {
-        fs.check()?;
-        let extent = extent.of(word)?;
-        clusters += u64::from(extent.clusters);
-        let first = geometry.cluster_of(extent.blkno).unwrap_or_default().0;
-        runs.push(first..first.saturating_add(extent.clusters.into()));
-    }
-    let expected = inode.dinode.i_clusters;
-    if clusters != u64::from(expected) {
-        let why =
-            format!("had {expected} clusters, of which {clusters} are known: the rest is lost");
-        return Err(refused(word, &why));
-    }
-    let allocator = fs.volume.global_bitmap().of(word)?;
-    let mut seen = 0;
-    for group in fs.volume.groups(&allocator) {
-        fs.check()?;
-        let group = group.of(word)?;
-        let Some(first) = fs.volume.cluster_of_bit(&group, 0).map(|cluster| cluster.0) else {
-            continue;
-        };
-        let (bits, bitmap) = (u32::from(group.desc.bg_bits), group.bitmap());
-        let own = first..first.saturating_add(bits);
-        for run in &runs {
-            let part = run.start.max(own.start)..run.end.min(own.end);
-            if part.is_empty() {
-                continue;
-            }
-            seen += u64::from(part.end - part.start);
-            let next = bitmap.next(true, (part.start - first) as usize);
-            if let Some(used) = next.filter(|bit| *bit < (part.end - first) as usize) {
-                let why = format!("had cluster {}, which is in use again", first as usize + used);
-                return Err(refused(word, &why));
-            }
+    let logs: Vec<_> = match deleted.kept {
+        Kept::Log(sequence) => vec![(slot, Some(sequence))],
+        Kept::Block => (0..fs.volume.max_slots()).map(|slot| (slot, None)).collect(),
+    };
+    for (slot, sequence) in logs {
+        let log = Past::of_slot(fs, slot).of(word)?;
+        let freed = || log.freed_in(inode).of(word);
+        let Some(sequence) = sequence.map_or_else(freed, |it| Ok(Some(it)))? else { continue };
+        if let Some(cluster) = allocated_since(fs, &log, sequence, &bits).of(word)? {
+            let why = format!("had cluster {cluster}, which was in use again since");
+            return Err(refused(word, &why));
         }
     }
-    if seen == clusters { Ok(()) } else { Err(refused(word, "had clusters that no group has")) }
+    for (other, (slot, deleted)) in &search.found {
+        if !is_later(deleted, of.deleted) {
+            continue;
+        }
+        // What is not known of others any more proves nothing.
+        let had =
+            former(fs, *slot, deleted).and_then(|past| Clusters::of(fs, &past, &deleted.inode));
+        let had = match had {
+            Err(Problem::Interrupted(err)) => return Err(err.into()),
+            had => had.ok(),
+        };
+        if let Some(cluster) = had.and_then(|had| clusters.overlap(&had)) {
+            let why = format!("had cluster {cluster}, which the deleted inode {other} had as well");
+            return Err(refused(word, &why));
+        }
+    }
+    Ok(())
+}
+
+/// The volume in which the tree of a deleted file was whole.
+fn former(fs: &Fs, slot: u16, deleted: &Deleted) -> Result<Volume, Problem> {
+    match deleted.kept {
+        Kept::Log(sequence) if deleted.has_blocks() => Past::of_slot(fs, slot)?.volume_at(sequence),
+        _ => Ok(fs.volume.on(Arc::clone(fs.volume.device()))),
+    }
 }
 
 /// Makes the file, with contents, owner, permissions and times.
