@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "mkfs.ocfs2",
     "fsck.ocfs2",
     "mounted.ocfs2",
@@ -21,6 +21,7 @@ const PROGRAMS: [&str; 12] = [
     "o2image",
     "debugfs.ocfs2",
     "o2info",
+    "defragfs.ocfs2",
     "ocfs2-fuse",
 ];
 

@@ -3,8 +3,10 @@
 
 mod as_manifest;
 mod listed;
+mod power;
 mod yes;
 
 pub use as_manifest::{assert_as_manifest, assert_as_manifest_elsewhere, sha256, walk};
 pub use listed::{Contents, listed};
+pub use power::tunefs_until;
 pub use yes::Yes;

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use ocfs2_device::DeviceOptions;
+use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_testing::{Random, Run, Scratch, fixture_copy, program};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::edit::{Edit, EditOptions, Session};
+use ocfs2_volume::{Inode, Timestamp, Volume};
 
 use crate::judge::Judge;
 use crate::writing::change;
@@ -146,32 +149,52 @@ fn an_older_version_in_a_journal_is_not_the_file() {
     judge.judge("undel");
 }
 
+/// Allocates all that is free to a file.
+fn fill(edit: &mut Edit, file: Blkno) {
+    let mut next = 0;
+    for bytes in (12..26).rev().map(|bit| 1 << bit) {
+        let is_allocated = edit.allocate(file, next..next + bytes, true).is_ok();
+        next += if is_allocated { bytes } else { 0 };
+    }
+}
+
+fn refuse(image: &Path, inode: Blkno, says: &str) {
+    let before = std::fs::read(image).unwrap();
+    let refused = change(image, &format!("undel <{inode}> /back")).expect_status(1);
+    assert!(refused.stderr.contains(says), "{refused}");
+    assert!(std::fs::read(image).unwrap() == before, "{says}");
+}
+
 #[test]
 fn what_another_file_had_since_is_refused() {
     let scratch = Scratch::in_memory();
-    let local = scratch.join("other");
-    std::fs::write(&local, vec![9; 50 << 20]).unwrap();
-    for forget in [false, true] {
-        let scratch = Scratch::in_memory();
-        let image = crate::writing::volume(&scratch, "-b 4096");
-        let number = open(&image).resolve(b"/large").unwrap().blkno;
-        change(&image, "rm /large").expect_status(0);
-        change(&image, &format!("write {} /other", local.display())).expect_status(0);
-        let other = open(&image).resolve(b"/other").unwrap().blkno;
-        change(&image, "rm /other").expect_status(0);
-        if forget {
-            change(&image, "logclear 0").expect_status(0);
-        }
-        let says = match forget {
-            false => "which was in use again since".to_owned(),
-            true => format!("which the deleted inode {other} had as well"),
-        };
-        let before = std::fs::read(&image).unwrap();
-        let refused = change(&image, &format!("undel <{number}> /back")).expect_status(1);
-        assert!(refused.stderr.contains(&says), "{refused}");
-        assert!(std::fs::read(&image).unwrap() == before, "{says}");
-        change(&image, &format!("undel <{other}> /back")).expect_status(0);
-        let after = open(&image);
-        assert!(contents(&after, &after.resolve(b"/back").unwrap()) == vec![9; 50 << 20]);
-    }
+    let local = scratch.join("empty");
+    std::fs::write(&local, "").unwrap();
+    let image = crate::writing::volume(&scratch, "-b 4096 -C 4096");
+    change(&image, &format!("write {} /other", local.display())).expect_status(0);
+    let number = |name: &[u8]| open(&image).resolve(name).unwrap().blkno;
+    let (root, large, other) = (number(b"/"), number(b"/large"), number(b"/other"));
+    let options = DeviceOptions { write: true, ..DeviceOptions::default() };
+    let device = ocfs2_device::open(&image, &options).unwrap();
+    let volume = Volume::open(device.clone(), &Default::default()).unwrap();
+    // All of it remains in one log, as with a mount.
+    let mut seconds = 1_700_000_000;
+    let mut session = Session::open(&volume, device, EditOptions::default()).unwrap();
+    let mut commit = |change: &dyn Fn(&mut Edit)| {
+        seconds += 1;
+        let time = Timestamp { seconds, nanoseconds: 0 };
+        let options = EditOptions { time, ..EditOptions::default() };
+        let mut edit = Edit::new(session.volume(), options);
+        change(&mut edit);
+        session.commit(edit).unwrap();
+    };
+    commit(&|edit| edit.unlink(root, b"large").unwrap());
+    commit(&|edit| fill(edit, other));
+    commit(&|edit| edit.unlink(root, b"other").unwrap());
+    session.close().unwrap();
+    refuse(&image, large, "in use again since");
+    change(&image, "logclear 0").expect_status(0);
+    refuse(&image, large, &format!("which the deleted inode {other} had as well"));
+    let restored = change(&image, &format!("undel <{other}> /back")).expect_status(0).stdout;
+    assert!(restored.contains("and has what inode"), "{restored}");
 }

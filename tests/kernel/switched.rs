@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ocfs2_testing::vm::Lab;
-use ocfs2_testing::{Run, Scratch, fixture_copy, manifest, manifest_at, program};
+use ocfs2_testing::{Manifest, Run, Scratch, fixture_copy, manifest, manifest_at, program};
 
 use crate::lab::shared_out;
 use crate::volume::NEW_JOURNAL;
@@ -24,10 +24,24 @@ const WORKS: [(&str, &[&str]); 6] = [
 ];
 
 /// Returns the codes of what our fsck finds.
-fn found(image: &Path) -> BTreeSet<String> {
+pub fn found(image: &Path) -> BTreeSet<String> {
     let said = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image).output().stdout;
     let codes = said.lines().filter(|line| line.starts_with('['));
     codes.filter_map(|line| Some(line.split_once(']')?.0.to_owned())).collect()
+}
+
+/// Demands that the kernel read all that it read when it made a fixture.
+pub fn assert_reads_as(name: &str, mut read: Manifest, what: &str) {
+    let expected = manifest(name);
+    assert_eq!(read.files, expected.files, "{what}");
+    assert_eq!(read.links, expected.links, "{what}");
+    assert!(!expected.sha256.is_empty());
+    for (path, digest) in &expected.sha256 {
+        assert_eq!(read.sha256.get(path), Some(digest), "{what}: {}", path.escape_ascii());
+    }
+    // The manifest leaves out some folders.
+    read.xattrs.retain(|path, _| expected.xattrs.contains_key(path));
+    assert_eq!(read.xattrs, expected.xattrs, "{what}");
 }
 
 fn judge(lab: &Lab, works: &[(&'static str, &'static [&'static str])]) -> Result<()> {
@@ -72,18 +86,8 @@ fn judge(lab: &Lab, works: &[(&'static str, &'static [&'static str])]) -> Result
         .run()?;
     run.assert_ok();
     for (((name, switches), (image, before)), letter) in works.iter().zip(&images).zip('a'..) {
-        let (mut read, expected) =
-            (manifest_at(scratch.path(), &letter.to_string()), manifest(name));
         let what = format!("{name} {switches:?}");
-        assert_eq!(read.files, expected.files, "{what}");
-        assert_eq!(read.links, expected.links, "{what}");
-        assert!(!expected.sha256.is_empty());
-        for (path, digest) in &expected.sha256 {
-            assert_eq!(read.sha256.get(path), Some(digest), "{what}: {}", path.escape_ascii());
-        }
-        // The manifest leaves out some folders.
-        read.xattrs.retain(|path, _| expected.xattrs.contains_key(path));
-        assert_eq!(read.xattrs, expected.xattrs, "{what}");
+        assert_reads_as(name, manifest_at(scratch.path(), &letter.to_string()), &what);
         assert!(found(image).is_subset(before), "{what}: {:?}", found(image));
     }
     Ok(())

@@ -4,12 +4,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::Parser;
-use ocfs2_device::{AfterWrites, Device, DeviceOptions, FailingDevice, OverlayDevice, open};
+use ocfs2_device::{AfterWrites, Device, DeviceOptions, open};
 use ocfs2_testing::{Run, c_fsck_run, oracle, program};
-use ocfs2_tests::listed;
-use ocfs2_tunefs::{Cli, change_volume};
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_tests::{listed, tunefs_until};
 
 use crate::bench::{Bench, found_by_c, new_by_c, volume_at};
 use crate::rich::rich;
@@ -25,7 +22,7 @@ pub fn change(
     then: AfterWrites,
     to: &Path,
 ) -> u64 {
-    made(base, &format!("{line} x"), writes, then, to)
+    tunefs_until(base, &format!("{line} x"), writes, then, to)
 }
 
 /// Gives a volume another number of clusters in the same way.
@@ -36,21 +33,7 @@ pub fn change_to(
     then: AfterWrites,
     to: &Path,
 ) -> u64 {
-    made(base, &format!("-y -q -Sclusters x {clusters}"), writes, then, to)
-}
-
-fn made(base: &Arc<dyn Device>, line: &str, writes: u64, then: AfterWrites, to: &Path) -> u64 {
-    let disk: Arc<dyn Device> = Arc::new(OverlayDevice::new(base.clone(), 512));
-    let volume = Volume::open(disk.clone(), &VolumeOptions::default()).unwrap();
-    let failing = FailingDevice::new(disk.clone(), writes, then);
-    let words = ["tunefs.ocfs2"].into_iter().chain(line.split(' ')).map(Into::into);
-    let cli = Cli::parse_from(ocfs2_tunefs::glued(words.collect()));
-    let made = change_volume(&cli, &volume, &failing);
-    assert!(made.is_ok() || failing.writes() > writes, "{line}: {made:?}");
-    let mut bytes = vec![0; disk.size_bytes() as usize];
-    disk.read_at(&mut bytes, 0).unwrap();
-    fs::write(to, bytes).unwrap();
-    failing.writes()
+    tunefs_until(base, &format!("-y -q -Sclusters x {clusters}"), writes, then, to)
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "o2image", command: ocfs2_o2image::command },
     Program { name: "debugfs.ocfs2", command: ocfs2_debugfs::command },
     Program { name: "o2info", command: ocfs2_o2info::command },
+    Program { name: "defragfs.ocfs2", command: ocfs2_defragfs::command },
     Program { name: "ocfs2-fuse", command: ocfs2_fuse::command },
 ];
 

@@ -31,6 +31,7 @@ mod progress_lines;
 mod prompt;
 mod size;
 mod span;
+mod state;
 mod table;
 
 pub use encode::{argument, shown, terminal, undo_note, volume_argument};
@@ -46,4 +47,5 @@ pub use progress_lines::ProgressLines;
 pub use prompt::{CannotAsk, answered, confirm, read_answer};
 pub use size::{SizeError, human_size, parse_size};
 pub use span::human_span;
+pub use state::state_file;
 pub use table::table;

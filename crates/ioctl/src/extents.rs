@@ -13,6 +13,11 @@ const SYNC: u32 = 1;
 pub struct ExtentFlags(u32);
 
 impl ExtentFlags {
+    /// The flags as the kernel states them, `FIEMAP_EXTENT_...`.
+    pub fn new(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// Whether it is the last extent of the file.
     pub fn is_last(self) -> bool {
         self.0 & 0x1 != 0

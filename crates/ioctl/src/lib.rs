@@ -48,6 +48,23 @@ impl Mounted {
         Self::open_with(path, OpenOptions::new().read(true).write(true), true)
     }
 
+    /// Opens a regular file, also for writing if `writes`; `None` if it is not on an OCFS2 volume. What
+    /// a symbolic link points to is not opened: in a folder of somebody else it may be anything.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open_file(path: &Path, writes: bool) -> io::Result<Option<Self>> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut how = OpenOptions::new();
+        // A pipe in its place would block otherwise.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        how.read(true).write(writes).custom_flags(flags.bits() as i32);
+        match path.symlink_metadata()?.is_file() {
+            true => Self::open_with(path, &how, true),
+            false => Ok(None),
+        }
+    }
+
     /// Number of blocks of the volume, as the kernel has it: the device may be behind.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use ocfs2_cli::{Interrupt, print_note};
+use ocfs2_cli::{Interrupt, Interrupted, print_note};
 use ocfs2_cluster::domain::{self, Domain, DomainError, Lock};
 use ocfs2_cluster::{
     HeartbeatMode, Kernel, LockspaceError, Online, OnlineError, ReferenceError, References,
@@ -136,7 +136,7 @@ pub enum LockError {
     Lockspace(#[from] LockspaceError),
     /// A signal ended the wait for the cluster.
     #[error("interrupted while waiting for the cluster")]
-    Interrupted,
+    Interrupted(#[source] Interrupted),
 }
 
 impl LockError {

@@ -1,7 +1,7 @@
 //! The cluster's lock, held from before the slot map is read until after the last write.
 
 use anyhow::{Context as _, Result};
-use ocfs2_cli::{Interrupt, Interrupted};
+use ocfs2_cli::Interrupt;
 use ocfs2_users::lock::{ClusterLock, Host, LockError, Protection, Reason, instead, take};
 use ocfs2_volume::Volume;
 
@@ -20,7 +20,7 @@ impl Run<'_> {
             Ok(lock) => (lock, None),
             // The heartbeat, or the cluster, shows which node that is.
             Err(err) if err.is_in_use() => (None, Some(err)),
-            Err(LockError::Interrupted) => return Err(Interrupted.into()),
+            Err(LockError::Interrupted(err)) => return Err(err.into()),
             Err(err) => return Err(err).context("-n checks without writing, -F takes no lock"),
         };
         let this_node = refused.as_ref().and_then(LockError::this_node);

@@ -20,7 +20,7 @@ const ENOUGH: usize = 32 << 20;
 /// nothing reads either, so checks need no transaction: a block of which only a part was written is
 /// as good as before.
 pub(super) fn stamp(work: &mut Work<'_>) -> Result<()> {
-    let without_trailer = stamp_all(work)?;
+    let without_trailer = stamp_all(work, false)?;
     if without_trailer.is_empty() {
         return work.flush();
     }
@@ -33,14 +33,15 @@ pub(super) fn stamp(work: &mut Work<'_>) -> Result<()> {
     work.flush()?;
     // Allocators and trees have changed. What has its check already is not written again.
     if !work.is_read_by_nobody() {
-        stamp_all(work)?;
+        stamp_all(work, true)?;
     }
     work.flush()
 }
 
 /// Gives all metadata block checks, except blocks of directories that have no trailers. Returns
-/// these directories.
-fn stamp_all(work: &mut Work<'_>) -> Result<BTreeSet<Blkno>> {
+/// these directories; none if `have_trailers`: until the feature is on, only those with an index show
+/// that they have.
+fn stamp_all(work: &mut Work<'_>, have_trailers: bool) -> Result<BTreeSet<Blkno>> {
     // The volume as it is now: checks change nothing of what is read to find the metadata.
     let now = work.edit.volume().on(Arc::clone(work.edit.volume().device()));
     work.begin("Writing blocks", 0);
@@ -48,7 +49,8 @@ fn stamp_all(work: &mut Work<'_>) -> Result<BTreeSet<Blkno>> {
     for run in now.metadata() {
         let run = run?;
         work.advance(run.blocks);
-        if run.kind == MetadataKind::DirBlock && run.check_offset.is_none() {
+        let is_bare = run.kind == MetadataKind::DirBlock && run.check_offset.is_none();
+        if is_bare && !have_trailers {
             without_trailer.insert(run.owner);
         } else if work.is_rehearsal() {
             if !work.is_read_by_nobody() {

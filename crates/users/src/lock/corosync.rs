@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use ocfs2_cli::Interrupt;
+use ocfs2_cli::{Interrupt, Interrupted};
 use ocfs2_cluster::{
     DlmCluster, Kernel, Lockspace, Membership, MembershipError, NotReady, Patience, SpaceLock,
     wait_until_ready,
@@ -90,7 +90,7 @@ where
     }
     let cluster = match wait_until_ready(kernel, &Waiting { say: host.say, interrupt }) {
         Ok(cluster) => cluster,
-        Err(NotReady::Interrupted) => return Err(LockError::Interrupted),
+        Err(NotReady::Interrupted) => return Err(LockError::Interrupted(Interrupted)),
         Err(NotReady::NotAMember(_)) => return Ok(Protection::None(Reason::NotAMember)),
     };
     let mut lockspace = Lockspace::join(kernel, &superblock.uuid_string())?;

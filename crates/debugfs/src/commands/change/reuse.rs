@@ -163,8 +163,10 @@ pub(super) fn allocated_since(
 
 /// Whether `other` may have existed after `deleted` did not any more.
 pub(super) fn is_later(other: &Deleted, deleted: &Deleted) -> bool {
+    let changed = other.inode.ctime() >= deleted.inode.ctime();
     match (other.dtime, deleted.dtime) {
-        (0, _) | (_, 0) => other.inode.ctime() >= deleted.inode.ctime(),
-        (other, deleted) => other >= deleted,
+        (0, _) | (_, 0) => changed,
+        (other, deleted) if other == deleted => changed,
+        (other, deleted) => other > deleted,
     }
 }
