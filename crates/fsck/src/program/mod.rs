@@ -319,6 +319,7 @@ impl<'a> Run<'a> {
             let choose = ": --partition NUMBER checks one";
             let instead = ocfs2_probe::instead(device, choose).filter(|_| !self.cli.salvage);
             if let Some(instead) = instead {
+                let is_file_of_its_own = ocfs2_probe::container(device).is_some();
                 let restores = source.by_backup(device, &err).map(|(backup, _)| {
                     let (device, partition) =
                         (argument(&self.cli.device), self.cli.partition_option());
@@ -329,8 +330,11 @@ impl<'a> Run<'a> {
                     )
                 });
                 let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
-                let salvages = || {
-                    format!("; fsck.ocfs2 --salvage {partition}{device} looks for one below that")
+                let salvages = || match is_file_of_its_own {
+                    true => String::new(),
+                    false => format!(
+                        "; fsck.ocfs2 --salvage {partition}{device} looks for one below that"
+                    ),
                 };
                 bail!("{err}; {instead}{}", restores.unwrap_or_else(salvages));
             }
