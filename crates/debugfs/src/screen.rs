@@ -74,6 +74,7 @@ impl Screen {
 
     /// Reports a failure, after everything shown so far.
     pub fn say(&mut self, text: &str) {
+        let text = &ocfs2_cli::without_error_numbers(text);
         if let Some(document) = &mut self.document {
             document.error(text);
         }
