@@ -31,7 +31,8 @@ fn it_is_said_once_that_journals_hold_something_newer_and_only_where_that_shows(
     let one = debugfs(&fixture("crashed-512-local"), "ls /").expect_status(0);
     assert!(one.stderr.contains("the journal of slot 0 is dirty"), "{one}");
     let json = Run::new(program("debugfs.ocfs2")).args(["--json", "-R", "ls /"]).arg(&crashed);
-    assert!(json.output().expect_status(0).stdout.contains(NOTE));
+    let said = json.output().expect_status(0);
+    assert!(said.stderr.contains(NOTE) && said.stdout.contains("\"errors\":[]"), "{said}");
 }
 
 /// What a copy has, without what tells when it was made.

@@ -382,7 +382,7 @@ impl Shell {
         if old::is_shown_by(first, arguments)
             && let Some(note) = self.age_note()
         {
-            screen.say(&note);
+            screen.note(&note);
         }
         let done = (command.run)(self, arguments, screen);
         let flushed = screen.flush().map_err(Failure::from);

@@ -226,17 +226,7 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let write = |device: &dyn Device| {
         let installed = install(&volume, &blocks, device, &occupant, &*bar, interrupt);
         bar.finish();
-        let partly = "is not a volume now; the same command makes it one";
-        installed
-            .map_err(|err| match err {
-                InstallError::TooSmall { .. } | InstallError::Journals(_) => {
-                    anyhow::Error::new(err)
-                }
-                // As itself, so that it is known to be one.
-                InstallError::Interrupted(err) => anyhow::Error::new(err).context(partly),
-                err => anyhow::Error::new(err).context(partly),
-            })
-            .with_context(|| shown(target))
+        installed.map_err(ended_early).with_context(|| shown(target))
     };
     if let Some(gate) = &gate {
         let pass = gate.open(Planned::default());
@@ -250,6 +240,17 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     drop((gate, there));
     write(&*open_target(cli, Some(needed))?)?;
     Ok(Status::SUCCESS)
+}
+
+/// What an error of an installation has left.
+fn ended_early(err: InstallError) -> anyhow::Error {
+    let partly = "is not a volume now; the same command makes it one";
+    match err {
+        InstallError::TooSmall { .. } | InstallError::Journals(_) => err.into(),
+        // By itself it is seen to be one, for the status.
+        InstallError::Interrupted(err) => anyhow::Error::new(err).context(partly),
+        err => anyhow::Error::new(err).context(partly),
+    }
 }
 
 /// Whether the image was made without the contents of files, as far as some of them show.
@@ -357,4 +358,21 @@ fn of_raw(path: &Path, volume: &Volume) -> Result<Blocks> {
         ranges.push(start / size..end.div_ceil(size));
     }
     Ok(Blocks::of(ranges, blocks))
+}
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_cli::{Interrupted, causes, is_interrupted};
+
+    use super::*;
+
+    #[test]
+    fn an_interrupted_installation_is_seen_in_the_status_and_says_what_is_left() {
+        let err = ended_early(Interrupted.into()).context("disk.img");
+        assert!(is_interrupted(&err));
+        let text = "disk.img: is not a volume now; the same command makes it one: interrupted";
+        assert_eq!(causes(&err), text);
+        let small = ended_early(InstallError::TooSmall { found: 1, needed: 2 });
+        assert!(!causes(&small).contains("is not a volume"), "{small}");
+    }
 }

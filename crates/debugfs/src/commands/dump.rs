@@ -57,7 +57,7 @@ pub(super) fn dump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
         let set = set.and_then(|()| if is_whole { set_times(&inode, &place) } else { Ok(()) });
         set.map_err(|err| of_file(&err.into(), path))?;
         if !has_owner {
-            out.say(&format!("dump: {}: only root may give it its owner", shown(path)));
+            out.note(&format!("dump: {}: only root may give it its owner", shown(path)));
         }
     }
     if is_whole { Ok(()) } else { Err(Failure::Said) }

@@ -140,7 +140,7 @@ impl Copying<'_> {
             levels.extend(self.passed_over(next, &path, target, out)?.flatten());
         }
         let notes = target.end(out)?;
-        notes.iter().for_each(|note| out.say(&format!("rdump: {note}")));
+        notes.iter().for_each(|note| out.note(&format!("rdump: {note}")));
         if let Some(text) = target.refused() {
             self.incomplete += 1;
             out.say(&format!("rdump: {text}"));

@@ -144,7 +144,7 @@ pub(in super::super) fn lsdel(
         orphans => {
             writeln!(out, "{total} found, {orphans} of them orphans")?;
             let hint = "dump <INODE> copies an orphan out, before jr or fsck.ocfs2 deletes it";
-            out.say(&format!("lsdel: {hint}"));
+            out.note(&format!("lsdel: {hint}"));
         }
     }
     search.not_replayed()?;
