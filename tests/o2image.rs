@@ -564,3 +564,96 @@ fn a_volume_is_not_replaced_by_mistake_and_an_older_image_stays_until_the_new_on
     save(&[], &damaged, &packed).expect_status(1);
     assert!(old == std::fs::read(&packed).unwrap());
 }
+
+#[test]
+fn a_file_that_is_no_image_is_not_replaced_without_f_and_an_image_is() {
+    let scratch = Scratch::new();
+    let volume = fixture("clean-512-local");
+    let target = scratch.join("target");
+    let save = |options: &[&str]| {
+        let run = Run::new(program("o2image")).arg("-q").args(options);
+        run.arg(&volume).arg(&target).stdin("y\n").output()
+    };
+    fs::write(&target, "a letter").unwrap();
+    let said = save(&[]).expect_status(1);
+    assert!(
+        said.stderr.contains("is a file of 8 B that is not an image; -F overwrites it"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&target).unwrap(), b"a letter");
+    save(&["-F"]).expect_status(0);
+    for options in [&["-Q"][..], &[], &["-r"], &["-r"]] {
+        save(options).expect_status(0);
+    }
+    fs::write(&target, "").unwrap();
+    save(&[]).expect_status(0);
+    // A terminal is asked.
+    fs::write(&target, "a letter").unwrap();
+    let Some(script) = oracle("script") else { return };
+    for (answer, status) in [("n", 1), ("y", 0)] {
+        let line = format!(
+            "{} -q {} {}",
+            program("o2image").display(),
+            volume.display(),
+            target.display()
+        );
+        let run = Run::new(&script).args(["-qec", &line, "/dev/null"]);
+        let said = run.stdin(format!("{answer}\n")).output().expect_status(status);
+        assert!(said.stdout.contains("not an image. Overwrite it?"), "{said}");
+    }
+    assert!(fs::read(&target).unwrap().len() > 8);
+}
+
+#[test]
+fn what_was_answered_with_no_or_ended_early_is_seen_in_the_status() {
+    let scratch = Scratch::new();
+    let (volume, image) = (fixture("clean-512-local"), scratch.join("image"));
+    let asked = Run::new(program("o2image")).args(["-q", "-i"]).arg(&volume).arg(&image);
+    let said = asked.stdin("n\n").output().expect_status(1);
+    assert!(said.stderr.contains("Aborting image creation.") && !image.exists(), "{said}");
+    let line = "\"$0\" -q \"$1\" - | head -c1 >/dev/null; echo \"${PIPESTATUS[0]}\"";
+    let run = Run::new("bash").args(["-c", line]).arg(program("o2image")).arg(&volume).output();
+    assert_eq!((run.stderr.as_str(), run.stdout.as_str()), ("", "141\n"));
+    let nowhere = scratch.join("none/image");
+    let said = o2image(&["-q"], &volume, &nowhere).expect_status(1);
+    let expected = format!("o2image: {}: No such file or directory\n", nowhere.display());
+    assert_eq!(said.stderr, expected);
+    for options in ["-I", "--superblock=7"] {
+        let run = Run::new(program("o2image")).arg(options).arg(&volume).arg(&image).output();
+        run.expect_status(1);
+    }
+}
+
+#[test]
+fn an_image_in_another_format_is_named_with_what_makes_a_volume_of_it() {
+    let scratch = Scratch::new();
+    let (volume, disk) = (fixture("clean-512-local"), scratch.join("disk.qcow2"));
+    o2image(&["-q", "-Q"], &volume, &disk).expect_status(0);
+    let compressed = scratch.join("volume.gz");
+    Run::new("sh")
+        .args(["-c", "head -c 100000 \"$0\" | gzip >\"$1\""])
+        .arg(&volume)
+        .arg(&compressed)
+        .success();
+    let empty = scratch.join("empty");
+    fs::write(&empty, "").unwrap();
+    for (name, args) in [
+        ("debugfs.ocfs2", &["-R", "ls"][..]),
+        ("fsck.ocfs2", &["-n"]),
+        ("o2info", &["--volinfo"]),
+        ("o2image", &[]),
+        ("tunefs.ocfs2", &["-Q", "%U"]),
+    ] {
+        for (file, says) in [
+            (&disk, "it is a qcow2 image: `qemu-img convert -O raw IMAGE FILE` makes a file"),
+            (&compressed, "it is compressed with gzip: gunzip unpacks it"),
+            (&empty, "empty"),
+        ] {
+            let run = Run::new(program(name)).args(args).arg(file);
+            let run = if name == "o2image" { run.arg(scratch.join("image")) } else { run };
+            let said = run.output();
+            assert!(said.status != 0 && said.stderr.contains(says), "{name}: {said}");
+            assert!(!said.stderr.contains("--salvage"), "{name}: {said}");
+        }
+    }
+}

@@ -46,7 +46,6 @@ fn every_request_is_answered_as_by_the_c_tool() {
         for request in [
             &["--fs-features"][..],
             &["--volinfo"],
-            &["--mkfs"],
             &["--freeinode"],
             &["--freefrag", "0"],
             &["--freefrag", "4096"],
@@ -174,4 +173,98 @@ fn the_status_of_a_file_in_an_image_is_that_of_the_file_it_was_made_of() {
         let blocks = if clusters == 0 { 1 } else { clusters * 8 };
         assert!(text.contains(&format!("\nBlocks: {blocks} ")), "{text}");
     }
+}
+
+/// Makes a volume with the options that `o2info --mkfs` shows, as a shell understands them.
+fn remade(mkfs: &Path, options: &str, image: &Path) -> ocfs2_testing::Outcome {
+    let file = std::fs::File::create(image).unwrap();
+    file.set_len(700 << 20).unwrap();
+    let line = format!("\"$0\" -q -F {} \"$1\"", options.trim());
+    Run::new("sh").args(["-c", &line]).arg(mkfs).arg(image).stdin("").output()
+}
+
+#[test]
+fn mkfs_makes_an_equivalent_volume_with_the_options_that_are_shown() {
+    let scratch = Scratch::new();
+    let again = scratch.join("again");
+    let mut made = Vec::new();
+    for name in ["clean-512-local", "clean-1k-local", "clean-4k-o2cb", "clean-1m-global"] {
+        made.push((name.to_owned(), fixture(name)));
+    }
+    let several = [
+        "-M local -N 1 --fs-features=nosparse,noappend-dio",
+        "-N 3 --fs-feature-level=max-compat -L 'two words'",
+        "-N 2 --cluster-stack=pcmk --cluster-name=hacluster -L \"it's \\$HOME\"",
+        "-N 2 --cluster-stack=o2cb --cluster-name=web --global-heartbeat --label=-x",
+        "-N 2 -b 1024 -C 32K --fs-features=metaecc,usrquota,noxattr",
+    ];
+    for (index, options) in several.iter().enumerate() {
+        let image = scratch.join(format!("image-{index}"));
+        remade(&program("mkfs.ocfs2"), options, &image).expect_status(0);
+        made.push((options.to_string(), image));
+    }
+    let c_mkfs = ocfs2_testing::oracle("mkfs.ocfs2");
+    for (name, original) in &made {
+        let options = ours(original, &["--mkfs"]).expect_status(0).stdout;
+        let traits = |image: &Path| {
+            let said = ours(image, &["--volinfo"]).expect_status(0).stdout;
+            let lines = said.lines().filter(|line| !line.contains("UUID:"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let stamp = |image: &Path| {
+            let stats = Run::new(program("debugfs.ocfs2")).args(["-R", "stats -h"]).arg(image);
+            let stats = stats.success().stdout;
+            let lines = stats.lines().filter(|line| line.contains("luster"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for mkfs in [Some(program("mkfs.ocfs2")), c_mkfs.clone()].into_iter().flatten() {
+            let said = remade(&mkfs, &options, &again);
+            assert_eq!(said.status, 0, "{name}: {options}{said}");
+            assert_eq!(traits(&again), traits(original), "{name}: {options}");
+            assert_eq!(stamp(&again), stamp(original), "{name}: {options}");
+            assert_eq!(ours(&again, &["--mkfs"]).stdout, options, "{name}");
+            std::fs::remove_file(&again).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_options_for_mkfs_are_those_of_the_c_tool_without_what_mkfs_refuses() {
+    let Some(c) = oracle() else { return };
+    for name in ["clean-512-local", "clean-2k-local", "clean-4k-o2cb", "clean-1m-global"] {
+        let image = fixture(name);
+        let Some(device) = LoopDevice::attach(&image, &["--read-only"]) else { return };
+        let theirs = Run::new(&c).arg("--mkfs").arg(device.path()).output().stdout;
+        let ours = ours(&image, &["--mkfs"]).expect_status(0).stdout;
+        let is_cluster =
+            |word: &&str| word.starts_with("--cluster-") || *word == "--global-heartbeat";
+        let words: Vec<_> = ours.split(' ').filter(|word| !is_cluster(word)).collect();
+        assert_eq!(words.join(" "), theirs.replace("strict-journal-super,", ""), "{name}");
+    }
+}
+
+#[test]
+fn packed_images_and_volumes_without_a_superblock_are_read() {
+    let scratch = Scratch::new();
+    let (image, packed) = (fixture("clean-4k-o2cb"), scratch.join("packed"));
+    Run::new(program("o2image")).arg("-q").arg(&image).arg(&packed).success();
+    for request in ["--volinfo", "--mkfs", "--freeinode", "--fs-features"] {
+        let of = |image: &Path| ours(image, &[request]).expect_status(0).stdout;
+        assert_eq!(of(&packed), of(&image), "{request}");
+    }
+    let large = scratch.join("large");
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-L", "large"]);
+    mkfs.arg(&large).arg("1200M").success();
+    let expected = ours(&large, &["--volinfo"]).expect_status(0).stdout;
+    let file = std::fs::File::options().write(true).open(&large).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 4096], 2 * 4096).unwrap();
+    ours(&large, &["--volinfo"]).expect_status(1);
+    let found = ours(&large, &["-s", "1", "--volinfo"]).expect_status(0);
+    assert_eq!(found.stdout, expected);
+    let saving = |options: &[&str]| {
+        let run = Run::new(program("o2image")).arg("-q").args(options);
+        run.arg(&large).arg(scratch.join("saved")).output()
+    };
+    saving(&[]).expect_status(1);
+    saving(&["--superblock", "1"]).expect_status(0);
 }

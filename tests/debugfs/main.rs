@@ -4,8 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod age;
 mod allocation;
 mod compare;
+mod copies;
 mod features;
 mod fields;
 mod files;

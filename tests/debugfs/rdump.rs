@@ -193,7 +193,6 @@ fn a_copy_has_owners_modes_times_attributes_links_holes_and_devices() {
         assert_eq!(said.stderr, "", "{said}");
         assert_same_tree(&out, &expected);
         // A part of it: the second name of a file is the only one there.
-        debugfs(&image, &format!("rdump /sub {}", out.display())).output().expect_status(1);
         fs::remove_dir_all(out.join("sub")).unwrap();
         debugfs(&image, &format!("rdump /sub {}", out.display())).success();
         let again = out.join("sub/again").metadata().unwrap();
@@ -281,7 +280,8 @@ fn what_cannot_be_read_is_reported_and_the_rest_of_the_archive_is_whole() {
     Run::new(program("debugfs.ocfs2")).args(["-w", "-R", damage]).arg(&image).success();
     let archive = scratch.join("n1.tar");
     let said = debugfs(&image, &format!("rdump --tar /n1 {}", archive.display())).output();
-    assert!(said.expect_status(1).stderr.contains("while reading inode 12863"));
+    let named = "rdump: n1/reflink/copy2: nothing of it can be read: ";
+    assert!(said.expect_status(1).stderr.contains(named));
     let listed = Run::new(tar).arg("-tvf").arg(&archive).success();
     assert!(listed.stdout.contains("500000 ") && listed.stdout.contains("n1/xattr/inline"));
 }

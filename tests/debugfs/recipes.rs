@@ -65,7 +65,7 @@ fn assert_told(text: &str, at_least: usize) {
     let scratch = Scratch::new();
     let bin = scratch.join("bin");
     fs::create_dir(&bin).unwrap();
-    for name in ["debugfs.ocfs2", "fsck.ocfs2", "o2image"] {
+    for name in ["debugfs.ocfs2", "fsck.ocfs2", "o2image", "o2info"] {
         symlink(program(name), bin.join(name)).unwrap();
     }
     for (image, name) in [
@@ -89,6 +89,12 @@ fn assert_told(text: &str, at_least: usize) {
 fn each_recipe_gives_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     assert_told(&fs::read_to_string(root.join("docs/debugfs.md")).unwrap(), 16);
+}
+
+#[test]
+fn each_recipe_of_o2image_gives_what_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    assert_told(&fs::read_to_string(root.join("docs/o2image.md")).unwrap(), 12);
 }
 
 #[test]

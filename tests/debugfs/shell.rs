@@ -17,7 +17,7 @@ fn one(image: &Path, command: &str) -> ocfs2_testing::Outcome {
 
 #[test]
 fn a_command_that_fails_is_seen_in_the_status() {
-    let image = fixture("crashed-512-local");
+    let image = fixture("clean-512-local");
     for (command, said) in [
         ("stat /nonexistent", "stat: Directory entry not found '/nonexistent'\n"),
         ("stat", "usage: stat [-t|-T] <filespec>\n"),
@@ -58,7 +58,7 @@ fn a_command_that_fails_is_seen_in_the_status() {
 
 #[test]
 fn commands_of_a_file_are_done_to_the_end_and_one_that_fails_is_not_forgotten() {
-    let (image, scratch) = (fixture("crashed-512-local"), Scratch::new());
+    let (image, scratch) = (fixture("clean-512-local"), Scratch::new());
     let file = scratch.join("commands");
     fs::write(&file, "# a comment\n\n  curdev\nstat /nonexistent\npwd\n").unwrap();
     let outcome = debugfs().arg("-f").arg(&file).arg(&image).output().expect_status(1);

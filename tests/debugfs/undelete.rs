@@ -122,7 +122,7 @@ fn a_small_file_comes_back_from_its_inode_that_was_freed() {
     for slot in 0..2 {
         listed(&format!("logclear {slot}"));
     }
-    assert!(listed("lsdel").ends_with("\n1 deleted files found\n"));
+    assert!(listed("lsdel").ends_with("\n1 deleted file found\n"));
     assert!(listed("lsdel 0").contains(&format!("{number} ")));
     assert!(!listed("lsdel 1").contains(&format!("{number} ")));
     assert!(listed(&format!("undel <{number}> /back")).contains("and has what inode"));

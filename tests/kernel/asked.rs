@@ -90,7 +90,12 @@ fn o2info_says_of_a_mounted_path_what_the_c_tool_says() -> Result<()> {
         for ((what, ours), (same, theirs)) in ours.iter().zip(&theirs) {
             assert_eq!(what, same);
             assert!(ours.ends_with("= 0\n"), "{what}: {ours}");
-            assert_eq!(comparable(ours), comparable(theirs), "{what}");
+            // What mkfs refuses is not in ours.
+            let theirs = match what.contains("--mkfs") {
+                true => theirs.replace("strict-journal-super,", ""),
+                false => (*theirs).to_owned(),
+            };
+            assert_eq!(comparable(ours), comparable(&theirs), "{what}");
         }
         // What is read from the disk afterwards is the same.
         let of_file = |text: &str| {

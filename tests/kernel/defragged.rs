@@ -6,7 +6,7 @@ use anyhow::Result;
 use ocfs2_testing::{Run, Scratch, program};
 
 use crate::lab::shared_out;
-use crate::volume::{LOCAL, assert_fsck_is_content, mkfs};
+use crate::volume::{LOCAL, NEW_JOURNAL, assert_fsck_is_content, mkfs};
 
 /// Clusters of 4 KiB that a file is written in: first all odd ones, then all even ones.
 const PIECES: u32 = 90;
@@ -38,7 +38,8 @@ fn files_in_pieces_are_put_together_while_they_are_mounted() -> Result<()> {
                 form.split(' ').chain(["-N", "2", "-J", "size=8M"]).chain(LOCAL).collect();
             let image = mkfs(&scratch, "volume.img", 300 << 20, &options);
             let run = |script: &str| {
-                let machine = lab.vm().disk(&image).program(program("defragfs.ocfs2"));
+                let machine =
+                    lab.vm().disk(&image).program(program("defragfs.ocfs2")).allow(NEW_JOURNAL);
                 let run =
                     machine.script(mounted(script)).timeout(Duration::from_secs(300)).run()?;
                 run.assert_ok();

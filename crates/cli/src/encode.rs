@@ -70,6 +70,12 @@ pub fn argument(path: impl AsRef<OsStr>) -> String {
     argument_in(path.as_ref().as_bytes(), is_utf8_locale())
 }
 
+/// Any bytes as the value of an option in a suggested command, which can be pasted into a shell:
+/// quoted if necessary.
+pub fn quoted(value: impl AsRef<[u8]>) -> String {
+    quoted_in(value.as_ref(), is_utf8_locale())
+}
+
 /// A volume as the arguments of a suggested command.
 pub fn volume_argument(partition: Option<u32>, device: impl AsRef<OsStr>) -> String {
     let partition = partition.map(|number| format!("--partition {number} "));
@@ -87,8 +93,12 @@ fn argument_in(path: &[u8], utf8: bool) -> String {
         Some(b'-') => Cow::Owned([b"./", path].concat()),
         _ => Cow::Borrowed(path),
     };
+    quoted_in(&path, utf8)
+}
+
+fn quoted_in(path: &[u8], utf8: bool) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
-    match std::str::from_utf8(&path) {
+    match std::str::from_utf8(path) {
         Ok(text) if !text.contains(is_unsafe) && (utf8 || text.is_ascii()) => {
             if !text.is_empty() && text.chars().all(is_plain) {
                 return text.to_owned();

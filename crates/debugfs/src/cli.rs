@@ -11,8 +11,9 @@ use clap::{ArgAction, CommandFactory, Parser};
 /// terminal commands are read from it, one a line.
 ///
 /// Without -w the volume is only read. No lock is taken: of one that is mounted is shown what is on
-/// the disk, which may be after what the nodes see. Block checks that do not hold are shown, and
-/// keep nothing from being shown.
+/// the disk, which may be after what the nodes see. After a crash the journals may hold something
+/// newer than what is shown, which is said. Block checks that do not hold are shown, and keep nothing
+/// from being shown.
 ///
 /// With -w no other node may use the volume: the cluster's lock is taken, and heartbeat, slot map
 /// and journals are looked at, again before each write. A command that changes something is one

@@ -68,6 +68,9 @@ pub enum Failure {
     /// Its arguments are wrong.
     #[error("wrong arguments")]
     Usage,
+    /// One of its arguments is wrong, as the text says.
+    #[error("{0}")]
+    Argument(String),
     /// No volume is open.
     #[error("No device open")]
     NoDevice,
@@ -104,7 +107,10 @@ impl From<ocfs2_extract::CopyError> for Failure {
     fn from(err: ocfs2_extract::CopyError) -> Self {
         use ocfs2_extract::CopyError;
         match err {
-            CopyError::Failed(text) => Self::Failed(text),
+            CopyError::Failed(text)
+            | CopyError::Unreadable(text)
+            | CopyError::Incomplete(text)
+            | CopyError::Ended(text) => Self::Failed(text),
             CopyError::Interrupted(err) => Self::Interrupted(err),
             CopyError::Output(err) => Self::Output(err),
         }

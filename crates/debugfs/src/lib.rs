@@ -13,6 +13,7 @@ mod history;
 mod line;
 mod live;
 mod lock;
+mod old;
 mod owned;
 mod past;
 mod paths;

@@ -178,6 +178,9 @@ fn interactive(cli: &Cli, shell: &mut Shell) -> Result<Status> {
     if !cli.noprompt {
         writeln!(Output::stderr(), "debugfs.ocfs2 {}", env!("CARGO_PKG_VERSION"))?;
     }
+    if let Some(note) = shell.age_note() {
+        writeln!(Output::stderr(), "{}", terminal(note.as_bytes()))?;
+    }
     loop {
         match shell.next_line(if cli.noprompt { "" } else { PROMPT })? {
             Line::End => {

@@ -75,8 +75,15 @@ impl Screen {
     /// Reports a failure, after everything shown so far.
     pub fn say(&mut self, text: &str) {
         if let Some(document) = &mut self.document {
-            document.error(text);
+            document.error(&ocfs2_cli::without_error_numbers(text));
         }
+        self.note(text);
+    }
+
+    /// Reports something that is no failure, on standard error alone: a document has errors only if
+    /// its command failed.
+    pub fn note(&mut self, text: &str) {
+        let text = &ocfs2_cli::without_error_numbers(text);
         // If this cannot be written, nobody can be told.
         let _ = self.out.flush();
         let _ = writeln!(self.err, "{}", terminal(text));

@@ -19,6 +19,7 @@ use crate::commands;
 use crate::complete::Known;
 use crate::error::{Failure, Problem};
 use crate::line::{Line, Lines};
+use crate::old;
 use crate::paths::Start;
 use crate::screen::Screen;
 use crate::volume::Fs;
@@ -55,6 +56,10 @@ pub struct Shell {
     interrupt: Interrupt,
     /// Number of nested files of commands.
     sourced: u32,
+    /// The partition of the volume.
+    partition: Option<u32>,
+    /// Whether it was said that journals hold something newer, if they do.
+    is_age_noted: bool,
 }
 
 /// The error of a volume that cannot be opened, with what is there instead.
@@ -101,10 +106,11 @@ impl Shell {
     pub fn open(&mut self, path: &Path, options: &OpenOptions) -> anyhow::Result<()> {
         self.close()?;
         let device = resolve(path)?;
+        let partition = options.partition;
+        self.partition = partition;
         if options.write {
             return self.open_for_writing(path, &device, options);
         }
-        let partition = options.partition;
         let caching = caching(&device);
         let mut opened =
             open(&device, &DeviceOptions { partition, caching, ..Default::default() })?;
@@ -170,6 +176,7 @@ impl Shell {
     pub fn enter(&mut self, volume: &Volume, device: PathBuf) {
         let root = volume.superblock().s_root_blkno;
         self.start = Start { root, cwd: root };
+        self.is_age_noted = false;
         self.fs = Some(Fs::new(volume, device, self.interrupt.clone()));
     }
 
@@ -184,6 +191,13 @@ impl Shell {
             print_note(text);
         }
         Ok(was_open)
+    }
+
+    /// The note that journals hold something newer, if it was not given yet.
+    pub fn age_note(&mut self) -> Option<String> {
+        let fs = self.fs.as_ref().filter(|_| !self.is_age_noted)?;
+        self.is_age_noted = true;
+        old::note(fs, self.partition, self.writer.is_some())
     }
 
     /// The writer of the volume.
@@ -364,6 +378,12 @@ impl Shell {
             screen.say(&format!("{name}: command not found"));
             return Done::Badly;
         };
+        let first = command.names.first().copied().unwrap_or_default();
+        if old::is_shown_by(first, arguments)
+            && let Some(note) = self.age_note()
+        {
+            screen.note(&note);
+        }
         let done = (command.run)(self, arguments, screen);
         let flushed = screen.flush().map_err(Failure::from);
         let Err(err) = done.and(flushed) else { return Done::Well };
@@ -371,6 +391,10 @@ impl Shell {
             Failure::Interrupted(_) => return Done::Interrupted,
             _ if err.is_closed_output() => return Done::Unread,
             Failure::Usage => screen.say(&format!("usage: {name} {}", command.arguments)),
+            Failure::Argument(text) => {
+                screen.say(&format!("{name}: {text}"));
+                screen.say(&format!("usage: {name} {}", command.arguments));
+            }
             Failure::NoDevice => screen.say(&err.to_string()),
             Failure::Said => {}
             Failure::Failed(_) | Failure::Output(_) => screen.say(&format!("{name}: {err}")),

@@ -106,6 +106,11 @@ impl Fs {
         self.only_saved.as_ref().unwrap_or(&self.volume)
     }
 
+    /// Whether it is in a packed image.
+    pub fn is_packed(&self) -> bool {
+        self.only_saved.is_some()
+    }
+
     /// A second handle of the same volume.
     pub fn again(&self) -> Self {
         let only_saved = self.only_saved.as_ref().map(Volume::without_checks);

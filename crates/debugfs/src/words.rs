@@ -1,6 +1,9 @@
 //! The words of a line.
 
 use ocfs2_cli::encode::unescaped;
+use ocfs2_cli::terminal;
+
+use crate::error::Failure;
 
 /// Splits a line into words at blanks.
 ///
@@ -110,6 +113,27 @@ pub fn number(text: &[u8]) -> Option<u64> {
     };
     let is_number = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
     u64::from_str_radix(digits, radix).ok().filter(|_| is_number)
+}
+
+/// The number that an argument has to be.
+///
+/// # Errors
+/// [`Failure::Argument`] that says why it is none.
+pub fn number_of<T: TryFrom<u64>>(word: &[u8]) -> Result<T, Failure> {
+    let value = number(word)
+        .ok_or_else(|| Failure::Argument(format!("'{}' is not a number", terminal(word))))?;
+    T::try_from(value).map_err(|_| Failure::Argument(format!("{value} is too large a number")))
+}
+
+/// The same, of an argument that cannot be 0.
+///
+/// # Errors
+/// [`Failure::Argument`].
+pub fn count_of(word: &[u8]) -> Result<u64, Failure> {
+    match number_of(word)? {
+        0 => Err(Failure::Argument("0 is too small a number".to_owned())),
+        count => Ok(count),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! `SCHILY.xattr.NAME`, as GNU tar and others write them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +15,7 @@ use tar::{EntryType, Header};
 
 use crate::attributes::{acl_text, each_attribute};
 use crate::local::{each_piece, local_path};
-use crate::{Copied, CopyError, Output, Target};
+use crate::{Copied, CopyError, Output, Target, Unfinished};
 
 /// Bytes per block of an archive.
 const BLOCK: u64 = 512;
@@ -26,11 +26,13 @@ const MOST_PIECES: usize = 1 << 20;
 /// Zeros for holes and padding.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// An archive that is being written.
+/// An archive that is being written. One in a file is removed on drop unless it was ended.
 #[derive(Debug)]
 pub struct Archive {
     /// `None` for standard output.
     file: Option<(BufWriter<File>, PathBuf)>,
+    /// Removes the file.
+    unfinished: Option<Unfinished>,
     /// Sockets that were left out.
     sockets: u64,
 }
@@ -94,7 +96,8 @@ impl Archive {
             let path = local_path(target);
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             let file = BufWriter::new(file.map_err(|err| CopyError::of_file(&err, path))?);
-            return Ok(Self { file: Some((file, path.to_owned())), sockets: 0 });
+            let unfinished = Some(Unfinished::new(path));
+            return Ok(Self { file: Some((file, path.to_owned())), unfinished, sockets: 0 });
         }
         if is_json {
             let why = "An archive and JSON cannot both be on standard output";
@@ -104,14 +107,12 @@ impl Archive {
             let why = "An archive is nothing for a terminal: name a file, or use a pipe";
             return Err(CopyError::Failed(why.to_owned()));
         }
-        Ok(Self { file: None, sockets: 0 })
+        Ok(Self { file: None, unfinished: None, sockets: 0 })
     }
 
     fn write(&mut self, bytes: &[u8], out: &mut dyn Output) -> Result<(), CopyError> {
         match &mut self.file {
-            Some((file, path)) => {
-                file.write_all(bytes).map_err(|err| CopyError::of_file(&err, path))
-            }
+            Some((file, path)) => file.write_all(bytes).map_err(|err| unwritten(&err, path)),
             None => Ok(out.raw(bytes)?),
         }
     }
@@ -180,7 +181,7 @@ impl Archive {
             let (major, minor) = dinode.rdev();
             // Both have room for what the kernel can have.
             let set = header.set_device_major(major).and(header.set_device_minor(minor));
-            set.map_err(|err| CopyError::Failed(err.to_string()))?;
+            set.map_err(|err| CopyError::Unreadable(err.to_string()))?;
         }
         // Other names have the attributes of the first one.
         let known = match kind {
@@ -211,8 +212,8 @@ impl Archive {
         self.padded(&records.bytes, out)?;
         self.write(header.as_bytes(), out)?;
         let cut = records.is_cut.then(|| {
-            let text = format!("inode {}: its attributes are too large", it.inode.blkno);
-            CopyError::Failed(text)
+            let text = format!("attributes of inode {} are too large", it.inode.blkno);
+            CopyError::Incomplete(text)
         });
         Ok(known.or(cut).map_or(Ok(()), Err))
     }
@@ -259,12 +260,26 @@ impl Archive {
             }
             Ok(())
         });
-        if let Err(err @ (CopyError::Interrupted(_) | CopyError::Output(_))) = read {
-            return Err(err);
+        if let Err(CopyError::Interrupted(_) | CopyError::Output(_) | CopyError::Ended(_)) = read {
+            return read;
         }
         self.zeros(total - done, out)?;
         self.zeros(total.next_multiple_of(BLOCK) - total, out)?;
-        read
+        match read {
+            // The member is there.
+            Err(CopyError::Unreadable(text)) => {
+                Err(CopyError::Incomplete(format!("{text}; the archive has zeros for it")))
+            }
+            read => read,
+        }
+    }
+}
+
+/// Without what could not be written the rest of an archive is of no use.
+fn unwritten(err: &io::Error, path: &Path) -> CopyError {
+    match CopyError::of_file(err, path) {
+        CopyError::Failed(text) => CopyError::Ended(text),
+        err => err,
     }
 }
 
@@ -292,7 +307,7 @@ fn pieces_of(
             // Zeros for its holes would fill any disk.
             if reader.size() > it.volume.geometry().size_bytes() {
                 let text = "has more pieces than an archive lists, and is larger than the volume";
-                return Err(CopyError::Failed(format!("inode {} {text}", it.inode.blkno)));
+                return Err(CopyError::Unreadable(format!("inode {} {text}", it.inode.blkno)));
             }
             return Ok(None);
         }
@@ -428,7 +443,10 @@ impl Target for Archive {
         // They say that it ends here, and was not cut off.
         self.zeros(2 * BLOCK, out)?;
         if let Some((file, path)) = &mut self.file {
-            file.flush().map_err(|err| CopyError::of_file(&err, path))?;
+            file.flush().map_err(|err| unwritten(&err, path))?;
+        }
+        if let Some(unfinished) = self.unfinished.take() {
+            unfinished.finished();
         }
         let count = self.sockets;
         let note = format!("{count} sockets were left out: archives have none");

@@ -3,7 +3,7 @@
 use ocfs2_format::acl::{self, AclEntry};
 use ocfs2_format::xattr::MAX_VALUE;
 
-use crate::{Copied, CopyError};
+use crate::{Copied, CopyError, reason};
 
 /// Calls `each` with every attribute of an inode that can be read: its whole name, its value.
 /// Returns the first problem with the others.
@@ -15,16 +15,13 @@ pub(super) fn each_attribute(
     for xattr in it.volume.xattrs(it.inode) {
         it.interrupt.check()?;
         let what = format!("while reading attributes of inode {}", it.inode.blkno);
-        let read = xattr.map_err(|err| CopyError::reading(&err, &what)).and_then(|xattr| {
+        let unread = |reason: &str| CopyError::Incomplete(format!("{reason} {what}"));
+        let read = xattr.map_err(|err| unread(&reason(&err))).and_then(|xattr| {
             if xattr.size() > MAX_VALUE {
-                let wrong = "Names or values of attributes are outside their area";
-                return Err(CopyError::Failed(format!("{wrong} {what}")));
+                return Err(unread("Names or values of attributes are outside their area"));
             }
-            let value = it
-                .volume
-                .shown_xattr_value(&xattr)
-                .map_err(|err| CopyError::reading(&err, &what))?;
-            Ok((xattr.name, value))
+            let value = it.volume.shown_xattr_value(&xattr);
+            Ok((xattr.name, value.map_err(|err| unread(&reason(&err)))?))
         });
         match read {
             Ok((name, value)) => each(&name, &value)?,

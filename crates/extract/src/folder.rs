@@ -1,8 +1,8 @@
-//! The copy as files of this machine. Existing files are neither overwritten nor followed.
+//! The copy as files of this machine. Links that are there are never followed.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use ocfs2_cli::terminal;
@@ -11,13 +11,19 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::io::Errno;
 
 use crate::attributes::each_attribute;
+use crate::existing::{There, is_same_file, is_same_link, is_same_special};
 use crate::local::{Place, local_path, set_mode, set_owner, set_times, write_contents};
-use crate::{Copied, CopyError, Output, Target};
+use crate::{Copied, CopyError, Existing, Output, Target, Unfinished};
 
 /// A folder of this machine.
 #[derive(Debug)]
 pub struct Folder {
     base: PathBuf,
+    existing: Existing,
+    /// Files that were there already, and are the same.
+    same: u64,
+    /// Files that were there already, and are not.
+    others: u64,
     /// Files whose owner could not be set.
     without_owner: u64,
     /// Devices that were left out.
@@ -29,17 +35,46 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// An existing folder.
+    /// An existing folder, and what happens to files in it.
     ///
     /// # Errors
     /// There is none.
-    pub fn new(base: &Path) -> Result<Self, CopyError> {
+    pub fn new(base: &Path, existing: Existing) -> Result<Self, CopyError> {
         let metadata = base.metadata().map_err(|err| CopyError::of_file(&err, base))?;
         if !metadata.is_dir() {
             return Err(CopyError::of_file(&io::ErrorKind::NotADirectory.into(), base));
         }
-        let base = base.to_owned();
-        Ok(Self { base, without_owner: 0, devices: 0, attributes: 0, refused: None })
+        Ok(Self {
+            base: base.to_owned(),
+            existing,
+            same: 0,
+            others: 0,
+            without_owner: 0,
+            devices: 0,
+            attributes: 0,
+            refused: None,
+        })
+    }
+
+    /// The number of files that were there already and were not the same: errors, with
+    /// [`Existing::Left`].
+    pub fn others(&self) -> u64 {
+        self.others
+    }
+
+    /// Whether something of the copy is there already and stays.
+    fn is_there(
+        &mut self,
+        path: &Path,
+        is_same: impl FnOnce(&fs::Metadata) -> bool,
+    ) -> Result<bool, CopyError> {
+        let there = self.existing.check(path, is_same);
+        match &there {
+            Ok(There::Same) => self.same += 1,
+            Ok(There::No) => {}
+            Err(_) => self.others += 1,
+        }
+        Ok(there? == There::Same)
     }
 
     fn place(&self, path: &Path) -> PathBuf {
@@ -47,8 +82,19 @@ impl Folder {
         if path.as_os_str().is_empty() { self.base.clone() } else { self.base.join(path) }
     }
 
-    /// Gives what was made the rest: owner, mode, attributes, times.
+    /// Gives what was made the rest: owner, mode, attributes, and last the times, by which a later
+    /// copy knows that it is whole.
     fn restore(&mut self, it: &Copied<'_>, place: &Place<'_>) -> Result<(), CopyError> {
+        self.restore_all_but_times(it, place)?;
+        let path = self.place(it.path);
+        set_times(it.inode, place).map_err(|err| CopyError::of_file(&err.into(), &path))
+    }
+
+    fn restore_all_but_times(
+        &mut self,
+        it: &Copied<'_>,
+        place: &Place<'_>,
+    ) -> Result<(), CopyError> {
         let path = self.place(it.path);
         let failed = |err: Errno| CopyError::of_file(&err.into(), &path);
         let has_owner = set_owner(it.inode, place);
@@ -81,8 +127,7 @@ impl Folder {
             }
             Ok(())
         })?;
-        let set = set_mode(it.inode, place, has_owner).and_then(|()| set_times(it.inode, place));
-        set.map_err(failed)?;
+        set_mode(it.inode, place, has_owner).map_err(failed)?;
         unread.map_or(Ok(()), Err)
     }
 }
@@ -97,8 +142,18 @@ impl Target for Folder {
             return Ok(());
         }
         let path = self.place(it.path);
+        // What is in it counts as being there.
+        let is_resumed = self.existing != Existing::Refused
+            && path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         // Until it has its own mode, nobody else is to use what is in it.
-        DirBuilder::new().mode(0o700).create(&path).map_err(|err| CopyError::of_file(&err, &path))
+        let made = match is_resumed {
+            true => rustix::fs::chmod(&path, Mode::RWXU).map_err(io::Error::from),
+            false => DirBuilder::new().mode(0o700).create(&path),
+        };
+        made.map_err(|err| {
+            self.others += u64::from(err.kind() == io::ErrorKind::AlreadyExists);
+            CopyError::of_file(&err, &path)
+        })
     }
 
     fn filled(&mut self, it: &Copied<'_>, _: &mut dyn Output) -> Result<(), CopyError> {
@@ -112,19 +167,29 @@ impl Target for Folder {
 
     fn regular(&mut self, it: &Copied<'_>, _: &mut dyn Output) -> Result<(), CopyError> {
         let path = self.place(it.path);
+        if self.is_there(&path, |metadata| is_same_file(it, metadata))? {
+            return Ok(());
+        }
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|err| CopyError::of_file(&err, &path))?;
+        let unfinished = Unfinished::new(&path);
         let written = write_contents(it, &file, &path);
-        // What could be read has an owner as well.
+        let place = Place::Open(&file);
         let restored = match written {
-            Err(CopyError::Interrupted(_)) => Ok(()),
-            _ => self.restore(it, &Place::Open(&file)),
+            Ok(()) => self.restore(it, &place),
+            // What could be read has an owner as well.
+            Err(CopyError::Incomplete(_)) => self.restore_all_but_times(it, &place),
+            Err(err) => return Err(err),
         };
+        unfinished.finished();
         written.and(restored)
     }
 
     fn symlink(&mut self, it: &Copied<'_>, to: &[u8], _: &mut dyn Output) -> Result<(), CopyError> {
         let path = self.place(it.path);
+        if self.is_there(&path, |_| is_same_link(&path, to))? {
+            return Ok(());
+        }
         symlink(local_path(to), &path).map_err(|err| CopyError::of_file(&err, &path))?;
         self.restore(it, &Place::Path(&path))
     }
@@ -137,13 +202,16 @@ impl Target for Folder {
     ) -> Result<(), CopyError> {
         let path = self.place(it.path);
         let (major, minor) = it.inode.dinode.rdev();
-        let (kind, device) = match kind {
+        let (of, device) = match kind {
             FileKind::CharDevice => (FileType::CharacterDevice, makedev(major, minor)),
             FileKind::BlockDevice => (FileType::BlockDevice, makedev(major, minor)),
             FileKind::Socket => (FileType::Socket, 0),
             _ => (FileType::Fifo, 0),
         };
-        match mknodat(CWD, &path, kind, Mode::from_raw_mode(0o600), device) {
+        if self.is_there(&path, |metadata| is_same_special(kind, device, metadata))? {
+            return Ok(());
+        }
+        match mknodat(CWD, &path, of, Mode::from_raw_mode(0o600), device) {
             Ok(()) => self.restore(it, &Place::Path(&path)),
             Err(Errno::PERM) => {
                 self.devices += 1;
@@ -154,12 +222,21 @@ impl Target for Folder {
     }
 
     fn link(&mut self, it: &Copied<'_>, first: &Path, _: &mut dyn Output) -> Result<(), CopyError> {
-        let path = self.place(it.path);
-        fs::hard_link(self.place(first), &path).map_err(|err| CopyError::of_file(&err, &path))
+        let (path, first) = (self.place(it.path), self.place(first));
+        let identity = |it: &fs::Metadata| (it.dev(), it.ino());
+        let first_one = first.symlink_metadata().ok().map(|it| identity(&it));
+        if self.is_there(&path, |there| first_one == Some(identity(there)))? {
+            return Ok(());
+        }
+        fs::hard_link(first, &path).map_err(|err| CopyError::of_file(&err, &path))
     }
 
     fn end(&mut self, _: &mut dyn Output) -> Result<Vec<String>, CopyError> {
         let mut notes = Vec::new();
+        if self.same > 0 {
+            let count = self.same;
+            notes.push(format!("{count} files were there already, and were left as they are"));
+        }
         if self.without_owner > 0 {
             let count = self.without_owner;
             notes

@@ -6,8 +6,10 @@
 
 mod archive;
 mod attributes;
+mod existing;
 mod folder;
 mod local;
+mod unfinished;
 
 use std::io;
 use std::path::Path;
@@ -17,15 +19,26 @@ use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::{Error, Inode, Volume};
 
 pub use archive::Archive;
+pub use existing::Existing;
 pub use folder::Folder;
 pub use local::{Place, each_piece, local_path, set_mode, set_owner, set_times, write_contents};
+pub use unfinished::Unfinished;
 
-/// Why something could not be copied.
+/// Why something could not be copied, or not all of it. The texts are to be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// With the reason, to be shown.
+    /// This machine refused something; the text names the file.
     #[error("{0}")]
     Failed(String),
+    /// Nothing of it can be read; the text does not name the file.
+    #[error("{0}")]
+    Unreadable(String),
+    /// A part of it cannot be read, and the rest was copied; the text does not name the file.
+    #[error("{0}")]
+    Incomplete(String),
+    /// This machine takes nothing more, such as a full disk.
+    #[error("{0}")]
+    Ended(String),
     /// A signal came.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -37,16 +50,22 @@ pub enum CopyError {
 impl CopyError {
     /// An error of this machine about a file.
     pub fn of_file(err: &io::Error, path: &Path) -> Self {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let text = ocfs2_cli::without_error_numbers(&err.to_string());
-        Self::Failed(format!("{text} '{}'", shown(path)))
-    }
-
-    /// A part of the volume that cannot be read, with what was being done.
-    fn reading(err: &Error, what: &str) -> Self {
-        match err {
-            Error::OutsideVolume { .. } => Self::Failed(format!("Invalid block number {what}")),
-            err => Self::Failed(format!("{err} {what}")),
+        let text = format!("{text} '{}'", shown(path));
+        match err.kind() {
+            // It would be the same with every other file.
+            StorageFull | QuotaExceeded | ReadOnlyFilesystem => Self::Ended(text),
+            _ => Self::Failed(text),
         }
+    }
+}
+
+/// The text of an error of the volume.
+fn reason(err: &Error) -> String {
+    match err {
+        Error::OutsideVolume { .. } => "Invalid block number".to_owned(),
+        err => ocfs2_cli::without_error_numbers(&err.to_string()),
     }
 }
 
@@ -64,9 +83,9 @@ pub struct Copied<'a> {
 }
 
 impl Copied<'_> {
-    /// The error that something of the inode cannot be read.
+    /// The error that nothing of the inode can be read.
     pub(crate) fn failed(&self, err: &Error) -> CopyError {
-        CopyError::reading(err, &format!("while reading inode {}", self.inode.blkno))
+        CopyError::Unreadable(format!("{} while reading inode {}", reason(err), self.inode.blkno))
     }
 }
 
@@ -168,7 +187,7 @@ pub trait Target {
             None => {
                 let (blkno, mode) = (it.inode.blkno, it.inode.dinode.i_mode);
                 let text = format!("inode {blkno} is of no known kind: mode {mode:o}");
-                Err(CopyError::Failed(text))
+                Err(CopyError::Unreadable(text))
             }
         }
     }

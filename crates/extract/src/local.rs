@@ -7,10 +7,10 @@ use std::path::Path;
 
 use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::file::FileReader;
-use ocfs2_volume::{Inode, Timestamp};
+use ocfs2_volume::{Error, Inode, Timestamp};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
-use crate::{Copied, CopyError};
+use crate::{Copied, CopyError, reason};
 
 /// Bytes copied at a time.
 const PIECE: u64 = 1 << 20;
@@ -20,10 +20,50 @@ pub fn local_path(word: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(word))
 }
 
+/// What of a file cannot be read.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Bytes whose place is known.
+    bytes: u64,
+    /// The first of them.
+    first: Option<u64>,
+    /// Why.
+    reason: Option<String>,
+}
+
+impl Lost {
+    fn add(&mut self, at: u64, len: u64, err: &Error) {
+        self.bytes += len;
+        self.first.get_or_insert(at);
+        self.add_unknown(err);
+    }
+
+    /// A part of the tree, with an unknown part of the contents.
+    fn add_unknown(&mut self, err: &Error) {
+        self.reason.get_or_insert_with(|| reason(err));
+    }
+
+    /// The outcome for a file of this size, of which something was copied or not.
+    fn outcome(self, size: u64, is_any: bool) -> Result<(), CopyError> {
+        let Self { bytes, first, reason } = self;
+        let Some(reason) = reason else { return Ok(()) };
+        if !is_any {
+            return Err(CopyError::Unreadable(format!("nothing of it can be read: {reason}")));
+        }
+        let what = match first {
+            Some(first) => {
+                format!("{bytes} of {size} bytes cannot be read, the first at byte {first}")
+            }
+            None => "a part of it cannot be read".to_owned(),
+        };
+        Err(CopyError::Incomplete(format!("{what}: {reason}; the copy has zeros there")))
+    }
+}
+
 /// Reads the contents of a file piece by piece, without its holes and what cannot be read.
 ///
 /// # Errors
-/// The first part that cannot be read, after everything else; the first error of `each`.
+/// What cannot be read, after everything else; the first error of `each`.
 pub fn each_piece(
     it: &Copied<'_>,
     reader: &FileReader<'_>,
@@ -31,13 +71,13 @@ pub fn each_piece(
 ) -> Result<(), CopyError> {
     let block = u64::from(it.volume.block_size().bytes());
     let mut buf = vec![0; PIECE as usize];
-    let mut first = None;
+    let (mut lost, mut is_any) = (Lost::default(), false);
     for stored in reader.stored() {
         it.interrupt.check()?;
         let stored = match stored {
             Ok(stored) => stored,
             Err(err) => {
-                first.get_or_insert_with(|| it.failed(&err));
+                lost.add_unknown(&err);
                 continue;
             }
         };
@@ -50,33 +90,36 @@ pub fn each_piece(
             let len = (stored.range.end - at).min(most);
             let Some(piece) = buf.get_mut(..len as usize) else { break };
             match reader.read_stored(&stored, piece, at) {
-                Ok(()) => each(at, piece)?,
+                Ok(()) => {
+                    is_any = true;
+                    each(at, piece)?;
+                }
                 Err(_) if len > block => {
                     slow_until = at + len;
                     continue;
                 }
-                Err(err) => {
-                    first.get_or_insert_with(|| it.failed(&err));
-                }
+                Err(err) => lost.add(at, len, &err),
             }
             at += len;
         }
     }
-    first.map_or(Ok(()), Err)
+    lost.outcome(reader.size(), is_any)
 }
 
 /// Writes the contents of a file; holes stay holes, and so does what cannot be read.
 ///
 /// # Errors
-/// [`CopyError`]; what can be read was written.
+/// [`CopyError`]; after [`CopyError::Incomplete`] what can be read was written.
 pub fn write_contents(it: &Copied<'_>, mut file: &File, path: &Path) -> Result<(), CopyError> {
     let reader = it.volume.file(it.inode).map_err(|err| it.failed(&err))?;
     let read = each_piece(it, &reader, |at, piece| {
         let written = file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(piece));
         written.map_err(|err| CopyError::of_file(&err, path))
     });
-    let sized = file.set_len(it.inode.size());
-    read.and(sized.map_err(|err| CopyError::of_file(&err, path)))
+    if let Ok(()) | Err(CopyError::Incomplete(_)) = read {
+        file.set_len(it.inode.size()).map_err(|err| CopyError::of_file(&err, path))?;
+    }
+    read
 }
 
 /// A file of this machine. What is not open is not followed if it is a link.
@@ -151,7 +194,8 @@ pub fn set_times(inode: &Inode, place: &Place<'_>) -> rustix::io::Result<()> {
     }
 }
 
-fn timespec(stamp: Timestamp) -> Timespec {
+/// A time as the system takes it.
+pub(crate) fn timespec(stamp: Timestamp) -> Timespec {
     const SECOND: u32 = 1_000_000_000;
     let seconds = stamp.seconds.saturating_add(i64::from(stamp.nanoseconds / SECOND));
     Timespec { tv_sec: seconds, tv_nsec: (stamp.nanoseconds % SECOND).into() }

@@ -22,8 +22,10 @@ use crate::What;
 /// if this host is a node of it), other file systems and partition tables. It checks again directly
 /// before the first write.
 ///
-/// The exit status is 0; 1 if nothing was saved or installed; 3 if the image is complete except for
-/// what could not be read or is damaged, which is listed on standard error.
+/// The exit status is 0; 1 if nothing was saved or installed, also if a question was answered with
+/// no; 3 if the image is complete except for what could not be read or is damaged, which is listed on
+/// standard error; 130 after a signal, such as Ctrl-C. An image gets its name when it is complete:
+/// until then an older one stays, and a program that is killed leaves a hidden file .tmp... beside it.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "o2image", version)]
 pub struct Cli {
@@ -58,10 +60,11 @@ pub struct Cli {
     #[arg(long)]
     pub free: bool,
 
-    /// Overwrite a file that holds a volume, which -r does without it. With -I: overwrite even
-    /// something other than an OCFS2 volume, or a volume that nodes may use
+    /// Overwrite a file that is not an image, or one that holds a volume, which -r does without it.
+    /// With -I: overwrite even something other than an OCFS2 volume, or a volume that nodes may use
     ///
-    /// A volume that is in use is never overwritten.
+    /// A volume that is in use is never overwritten. Without -F a terminal is asked about a file that
+    /// is not an image.
     #[arg(short = 'F', long)]
     pub force: bool,
 
@@ -92,10 +95,20 @@ pub struct Cli {
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
 
+    /// Open the volume by this backup of its superblock, 1 to 6. The image has the superblock as it
+    /// is
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(1..=6),
+        conflicts_with = "install"
+    )]
+    pub superblock: Option<u8>,
+
     /// The volume: a device or an image file
     pub device: PathBuf,
 
-    /// The image; `-` for standard output
+    /// The image; `-` for standard output, not with -I
     pub image: PathBuf,
 }
 

@@ -13,6 +13,7 @@ mod program;
 mod qcow2;
 mod scramble;
 mod select;
+mod there;
 mod write;
 
 pub use blocks::Blocks;
@@ -23,4 +24,5 @@ pub use output::Sink;
 pub use program::run;
 pub use scramble::{Scrambler, scramble};
 pub use select::{Selected, What, select};
+pub use there::{There, there};
 pub use write::{Form, Unreadable, write_image};

@@ -2,13 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use ocfs2_cli::shown;
-use ocfs2_device::holders::is_behind_loop;
-use ocfs2_device::{DeviceOptions, open};
+use anyhow::{Context, Result};
+use ocfs2_cli::{Output, shown};
 use tempfile::NamedTempFile;
 
 /// Bytes that are looked at for zeros together: a block of most file systems.
@@ -33,48 +30,28 @@ enum Out {
         file: Option<NamedTempFile>,
         path: PathBuf,
     },
-    Pipe(io::Stdout),
+    Pipe(Output),
 }
 
 impl Sink {
     /// An image on standard output.
     pub fn stdout() -> Self {
-        Self { out: Out::Pipe(io::stdout()), at: 0 }
+        Self { out: Out::Pipe(Output::stdout()), at: 0 }
     }
 
     /// A new file that only its owner can read, in place of an existing one if there is one.
     ///
     /// # Errors
-    /// If it is the device that is saved, is not a regular file, holds a volume without `force`, or
-    /// cannot be created.
-    pub fn create(path: &Path, device: &Path, force: bool) -> Result<Self> {
+    /// If it cannot be created.
+    pub fn create(path: &Path) -> Result<Self> {
         let mut path = path.to_owned();
-        if let Ok(there) = path.metadata() {
-            let is_source = device
-                .metadata()
-                .is_ok_and(|source| (source.dev(), source.ino()) == (there.dev(), there.ino()));
-            if is_source {
-                bail!("{}: is the volume itself", shown(&path));
-            }
-            if !there.is_file() {
-                bail!("{}: is not a regular file; -I puts an image onto a device", shown(&path));
-            }
-            if is_behind_loop(&path) {
-                bail!("{}: is in use by a loop device", shown(&path));
-            }
-            if !force && holds_volume(&path)? {
-                bail!(
-                    "{}: holds a volume; -F puts the new image in its place, and -I puts an image \
-                     onto a volume",
-                    shown(&path)
-                );
-            }
+        if path.exists() {
             // A link stays a link.
             path = path.canonicalize().with_context(|| shown(&path))?;
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
-        let file = file.with_context(|| shown(&path))?;
+        let file = file.map_err(without_other_name).with_context(|| shown(&path))?;
         Ok(Self { out: Out::File { file: Some(file), path }, at: 0 })
     }
 
@@ -85,7 +62,7 @@ impl Sink {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.out {
             Out::File { file, .. } => write_sparsely(in_progress(file)?, bytes)?,
-            Out::Pipe(pipe) => pipe.write_all(bytes)?,
+            Out::Pipe(pipe) => pipe.raw(bytes)?,
         }
         self.at += bytes.len() as u64;
         Ok(())
@@ -112,7 +89,7 @@ impl Sink {
             Out::Pipe(pipe) => {
                 while left > 0 {
                     let len = left.min(ZEROS.len() as u64);
-                    pipe.write_all(ZEROS.get(..len as usize).unwrap_or_default())?;
+                    pipe.raw(ZEROS.get(..len as usize).unwrap_or_default())?;
                     left -= len;
                 }
                 Ok(())
@@ -164,8 +141,10 @@ fn finished() -> io::Error {
     io::Error::other("the image is complete already")
 }
 
-/// Whether a file begins as a volume does. An older raw image does as well.
-fn holds_volume(path: &Path) -> Result<bool> {
-    let device = open(path, &DeviceOptions::default())?;
-    Ok(ocfs2_users::detect(&*device).with_context(|| shown(path))?.is_some())
+/// The error of the system, without the name that the file has until it is finished, which tempfile
+/// appends.
+fn without_other_name(err: io::Error) -> io::Error {
+    let text = err.to_string();
+    let cause = text.rsplit_once(" at path ").map_or(text.as_str(), |(cause, _)| cause);
+    io::Error::new(err.kind(), cause)
 }

@@ -9,16 +9,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, bail};
 use ocfs2_cli::{Interrupt, Status, confirm, print_note, print_warning, progress, shown};
 use ocfs2_device::{Device, DeviceOptions, open};
-use ocfs2_users::{Consent, Look, Occupant};
+use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_users::{Consent, Look, Occupant, usage_of};
 use ocfs2_volume::gate::Planned;
 use ocfs2_volume::image::PackedImage;
-use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
+use ocfs2_volume::usage::{SampleOptions, State, SystemClock};
+use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 use rustix::fs::{SeekFrom, seek, statvfs};
 use rustix::io::Errno;
 
 use crate::{
-    Blocks, Cli, Form, InstallError, Scrambler, Sink, Unreadable, install, scramble, select,
-    write_image,
+    Blocks, Cli, Form, InstallError, Scrambler, Sink, There, Unreadable, install, scramble, select,
+    there, write_image,
 };
 
 /// Most problems that are listed individually.
@@ -38,11 +40,14 @@ pub fn run(cli: &Cli) -> Result<Status> {
 fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let options = DeviceOptions { partition: cli.partition, ..DeviceOptions::default() };
     let mut device = open(&cli.device, &options)?;
-    if PackedImage::is_one(&*device).with_context(|| shown(&cli.device))? {
+    let is_packed = PackedImage::is_one(&*device).with_context(|| shown(&cli.device))?;
+    if is_packed {
         // Converts a packed image to another form.
         device = Arc::new(PackedImage::open(device).with_context(|| shown(&cli.device))?);
     }
-    let volume = Volume::open(Arc::clone(&device), &VolumeOptions::default()).map_err(|err| {
+    let superblock = cli.superblock.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
+    let options = VolumeOptions { superblock, ..VolumeOptions::default() };
+    let volume = Volume::open(Arc::clone(&device), &options).map_err(|err| {
         let is_other = matches!(err, OpenVolumeError::NotOcfs2 { .. });
         let choose = ": --partition NUMBER chooses one";
         match is_other {
@@ -51,7 +56,9 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
         }
     });
     let volume = volume.with_context(|| shown(&cli.device))?;
-    note_users(&volume, &cli.device);
+    if !is_packed {
+        note_users(&volume, &cli.device);
+    }
     let scrambler = cli.scramble.then(|| Arc::new(Scrambler::default()));
     let (volume, not_scrambled) = match &scrambler {
         Some(scrambler) => {
@@ -66,11 +73,15 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     }
     if cli.interactive && !cli.yes && !agreed(cli, &volume, &selected.blocks, interrupt)? {
         print_note("Aborting image creation.");
-        return Ok(Status::SUCCESS);
+        return Ok(Status::FAILURE);
+    }
+    if !is_pipe && !is_replaced(cli, interrupt)? {
+        print_note("Aborting image creation.");
+        return Ok(Status::FAILURE);
     }
     let mut sink = match is_pipe {
         true => Sink::stdout(),
-        false => Sink::create(&cli.image, &cli.device, cli.force || cli.raw)?,
+        false => Sink::create(&cli.image)?,
     };
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let form = match (cli.raw, cli.qcow2) {
@@ -98,15 +109,54 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     Ok(if all.is_empty() { Status::SUCCESS } else { INCOMPLETE })
 }
 
-/// Reports that nodes use the volume, so that the saved blocks may be inconsistent.
+/// Whether the image may get its name. Somebody at a terminal is asked about a file that it would
+/// replace and that is not an image.
+fn is_replaced(cli: &Cli, interrupt: &Interrupt) -> Result<bool> {
+    match there(&cli.image, &cli.device)? {
+        There::Nothing | There::Image => Ok(true),
+        There::Volume if cli.force || cli.raw => Ok(true),
+        There::Volume => bail!(
+            "{}: holds a volume; -F puts the new image in its place, and -I puts an image onto a \
+             volume",
+            shown(&cli.image)
+        ),
+        There::Other(_) if cli.force => Ok(true),
+        There::Other(what) if std::io::stdin().is_terminal() => {
+            let question = format!("{}: {what}. Overwrite it?", shown(&cli.image));
+            confirm(&question, "-F", interrupt)
+        }
+        There::Other(what) => bail!("{}: {what}; -F overwrites it", shown(&cli.image)),
+    }
+}
+
+/// Reports who uses the volume: what nodes write meanwhile may not fit together in the image, and
+/// nodes that have crashed write no more.
 fn note_users(volume: &Volume, path: &Path) {
-    let taken = volume.places().map(|places| places.taken).unwrap_or_default();
-    if !taken.is_empty() {
-        let slots: Vec<_> = taken.iter().map(|slot| slot.slot.to_string()).collect();
+    if volume.places().is_ok_and(|places| places.taken.is_empty()) {
+        return;
+    }
+    let clock = SystemClock::default();
+    let Ok(usage) = usage_of(volume, None, &SampleOptions::quick(), &clock) else { return };
+    let slots = |is_one: &dyn Fn(&State) -> bool| {
+        let slots = usage.slots.iter().filter(|slot| is_one(&slot.state));
+        let slots: Vec<_> = slots.map(|slot| slot.slot.to_string()).collect();
+        match &slots[..] {
+            [] => None,
+            [slot] => Some(format!("slot {slot}")),
+            slots => Some(format!("slots {}", slots.join(", "))),
+        }
+    };
+    let path = shown(path);
+    let meanwhile = "what nodes write meanwhile may not fit together in the image";
+    if let Some(slots) = slots(&|state| *state == State::Live) {
+        print_note(format!("{path}: nodes use it, in {slots}: {meanwhile}"));
+    }
+    if let Some(slots) = slots(&|state| matches!(state, State::Unknown(_))) {
+        print_note(format!("{path}: nodes use it or have crashed, in {slots}: {meanwhile}"));
+    }
+    if let Some(slots) = slots(&|state| matches!(state, State::Crashed { .. })) {
         print_note(format!(
-            "{}: slots {} are taken: what nodes write meanwhile may not fit together in the image",
-            shown(path),
-            slots.join(", ")
+            "{path}: nodes have crashed, in {slots}: the journals are saved, and not replayed"
         ));
     }
 }
@@ -153,6 +203,13 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let (there, mut occupant) = find_occupant(cli, interrupt)?;
     check_room(cli, there.as_deref(), needed)?;
     let gate = there.as_ref().map(|device| occupant.gate(device, target)).transpose()?;
+    if lacks_contents(&volume, &blocks, interrupt) {
+        print_warning(format!(
+            "{} has no contents of files: theirs will be what is in their places on {} now",
+            shown(path),
+            shown(target)
+        ));
+    }
     if !agreed_to_install(cli, &occupant, interrupt).with_context(|| shown(target))? {
         print_note("Aborting operation.");
         return Ok(Status::FAILURE);
@@ -169,7 +226,7 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let write = |device: &dyn Device| {
         let installed = install(&volume, &blocks, device, &occupant, &*bar, interrupt);
         bar.finish();
-        installed.with_context(|| shown(target))
+        installed.map_err(ended_early).with_context(|| shown(target))
     };
     if let Some(gate) = &gate {
         let pass = gate.open(Planned::default());
@@ -183,6 +240,33 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     drop((gate, there));
     write(&*open_target(cli, Some(needed))?)?;
     Ok(Status::SUCCESS)
+}
+
+/// What an error of an installation has left.
+fn ended_early(err: InstallError) -> anyhow::Error {
+    let partly = "is not a volume now; the same command makes it one";
+    match err {
+        InstallError::TooSmall { .. } | InstallError::Journals(_) => err.into(),
+        // By itself it is seen to be one, for the status.
+        InstallError::Interrupted(err) => anyhow::Error::new(err).context(partly),
+        err => anyhow::Error::new(err).context(partly),
+    }
+}
+
+/// Whether the image was made without the contents of files, as far as some of them show.
+fn lacks_contents(volume: &Volume, blocks: &Blocks, interrupt: &Interrupt) -> bool {
+    const LOOKED_AT: usize = 64;
+    let inodes = volume.inodes().take_while(|_| !interrupt.requested()).filter_map(Result::ok);
+    let files = inodes.filter(|inode| {
+        inode.kind() == Some(FileKind::Regular)
+            && !inode.dinode.flags().contains(InodeFlags::SYSTEM)
+    });
+    let firsts = files.filter_map(|inode| volume.tree(&inode).ok()?.extents().next()?.ok());
+    let is_saved: Vec<_> =
+        firsts.take(LOOKED_AT).map(|extent| blocks.contains(extent.blkno.0)).collect();
+    let saved = is_saved.iter().filter(|it| **it).count();
+    // The C program saves the contents of some by mistake.
+    saved * 2 < is_saved.len()
 }
 
 /// Fails if the target cannot be made, or is too small and cannot become larger: nobody has to be
@@ -274,4 +358,21 @@ fn of_raw(path: &Path, volume: &Volume) -> Result<Blocks> {
         ranges.push(start / size..end.div_ceil(size));
     }
     Ok(Blocks::of(ranges, blocks))
+}
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_cli::{Interrupted, causes, is_interrupted};
+
+    use super::*;
+
+    #[test]
+    fn an_interrupted_installation_is_seen_in_the_status_and_says_what_is_left() {
+        let err = ended_early(Interrupted.into()).context("disk.img");
+        assert!(is_interrupted(&err));
+        let text = "disk.img: is not a volume now; the same command makes it one: interrupted";
+        assert_eq!(causes(&err), text);
+        let small = ended_early(InstallError::TooSmall { found: 1, needed: 2 });
+        assert!(!causes(&small).contains("is not a volume"), "{small}");
+    }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use ocfs2_cli::{Interrupt, Progress};
+use ocfs2_device::Device;
 use ocfs2_volume::Volume;
 
 use crate::write::{Source, Unreadable};
@@ -26,6 +27,12 @@ const HEADER_LENGTH: u32 = 104;
 const REFCOUNT_ORDER: u32 = 4;
 /// Flag of an entry: it holds the only reference to its cluster.
 const COPIED: u64 = 1 << 63;
+
+/// Whether a file is such an image.
+pub fn is_one(file: &dyn Device) -> bool {
+    let mut start = [0; MAGIC.len()];
+    file.read_at(&mut start, 0).is_ok() && start == *MAGIC
+}
 
 /// The places of the parts of an image, in clusters of the file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

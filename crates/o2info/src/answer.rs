@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use anyhow::Result;
+use ocfs2_cli::encode::quoted;
 use ocfs2_format::feature::{FEATURES, Features};
+use ocfs2_format::superblock::{ClusterInfo, STACKFLAG_GLOBAL_HEARTBEAT};
 
 use crate::Request;
 use crate::source::{Source, Traits};
@@ -19,7 +21,10 @@ pub fn answer(source: &Source, request: Request) -> Result<String> {
     match request {
         Request::FsFeatures => Ok(features("", source.features()?)),
         Request::VolInfo => Ok(info(&source.traits()?)),
-        Request::Mkfs => Ok(mkfs(&source.traits()?, source.journal_size()?)),
+        Request::Mkfs => {
+            let cluster = source.cluster_info()?;
+            Ok(mkfs(&source.traits()?, source.journal_size()?, cluster.as_ref()))
+        }
         Request::FreeInode => free_inodes(source),
         Request::FreeFrag(kib) => Ok(source.free_frag(kib)?.text()),
         Request::SpaceUsage => Ok(source.file()?.space_usage()),
@@ -66,18 +71,44 @@ fn info(volume: &Traits) -> String {
     )
 }
 
-fn mkfs(volume: &Traits, journal: u64) -> String {
+/// The line of the C tool as far as mkfs takes it, completed to an equivalent volume: without features
+/// that cannot be asked for, against those that a new volume would have, and with the cluster.
+fn mkfs(volume: &Traits, journal: u64, cluster: Option<&ClusterInfo>) -> String {
     let Traits { label, block_size, cluster_size, slots, features, .. } = volume;
+    let can_be_set = |name: &str| FEATURES.iter().any(|it| it.name == name && it.selectable);
+    let set = names(*features).into_iter().filter(|name| can_be_set(name)).map(str::to_owned);
+    let lacking = names(Features::DEFAULT.difference(*features));
+    let lacking = lacking.into_iter().filter(|name| can_be_set(name));
+    let all: Vec<_> = set.chain(lacking.map(|name| format!("no{name}"))).collect();
     let mut text = format!(
         "-N {slots} -J size={journal} -b {block_size} -C {cluster_size} --fs-features {} ",
-        names(*features).join(","),
+        all.join(","),
     );
+    if let Some(cluster) = cluster {
+        let (stack, name) = (until_nul(&cluster.ci_stack), until_nul(&cluster.ci_cluster));
+        let (stack, name) = (quoted(stack), quoted(name));
+        let _ = write!(text, "--cluster-stack={stack} --cluster-name={name} ");
+        if cluster.ci_stackflags & STACKFLAG_GLOBAL_HEARTBEAT != 0 {
+            text.push_str("--global-heartbeat ");
+        }
+    }
     // The C tool prints the blank even without a label.
-    if !label.is_empty() {
-        let _ = write!(text, "-L {}", ocfs2_cli::terminal(label));
+    match label.first() {
+        None => {}
+        // It would be taken for another option.
+        Some(b'-') => {
+            let _ = write!(text, "--label={}", quoted(label));
+        }
+        Some(_) => {
+            let _ = write!(text, "-L {}", quoted(label));
+        }
     }
     text.push_str(" \n");
     text
+}
+
+fn until_nul(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 fn free_inodes(source: &Source) -> Result<String> {

@@ -46,7 +46,7 @@ impl Request {
 /// taken then, and for a mounted volume the result is what is on the disk, which may lag behind
 /// what the nodes see.
 ///
-/// The exit status is 0, or 1 if a request could not be answered.
+/// The exit status is 0, or 1 if a request could not be answered; 130 after Ctrl-C.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "o2info", version, group = clap::ArgGroup::new("requests").multiple(true).required(true),
     group = clap::ArgGroup::new("of_files").multiple(true))]
@@ -64,7 +64,7 @@ struct Raw {
     #[arg(long, group = "requests")]
     volinfo: bool,
 
-    /// Show the options with which mkfs.ocfs2 makes such a volume
+    /// Show the options with which mkfs.ocfs2 makes such a volume, quoted for a shell
     #[arg(long, group = "requests")]
     mkfs: bool,
 
@@ -94,7 +94,17 @@ struct Raw {
     #[arg(long, value_name = "NUMBER")]
     partition: Option<u32>,
 
-    /// A block device or an image file, LABEL=... or UUID=..., or a path on a mounted volume
+    /// Open the volume by this backup of its superblock
+    #[arg(
+        short,
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(1..=6)
+    )]
+    superblock: Option<u8>,
+
+    /// A block device or an image file, also a packed one of o2image, LABEL=... or UUID=..., or a
+    /// path on a mounted volume
     device: PathBuf,
 }
 
@@ -117,6 +127,8 @@ pub struct Cli {
     pub is_coherent: bool,
     /// The number of a partition on the device or image.
     pub partition: Option<u32>,
+    /// The number of a backup superblock to open the volume by.
+    pub superblock: Option<u8>,
     /// A file on the device or image.
     pub path: Option<PathBuf>,
 }
@@ -138,8 +150,8 @@ impl Cli {
             given.map(|(id, request)| (matches.index_of(id).unwrap_or(0), request)).collect();
         placed.sort_by_key(|(place, _)| *place);
         let requests = placed.into_iter().map(|(_, request)| request).collect();
-        let Raw { device, partition, path, cluster_coherent: is_coherent, .. } = raw;
-        Self { requests, device, is_coherent, partition, path }
+        let Raw { device, partition, path, superblock, cluster_coherent: is_coherent, .. } = raw;
+        Self { requests, device, is_coherent, partition, path, superblock }
     }
 }
 

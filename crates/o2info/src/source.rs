@@ -3,15 +3,18 @@
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::shown;
 use ocfs2_device::{Caching, DeviceOptions, open};
 use ocfs2_format::chain::ChainList;
 use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
+use ocfs2_format::superblock::ClusterInfo;
 use ocfs2_ioctl::{InodeRoom, Mounted};
 use ocfs2_volume::find::resolve;
-use ocfs2_volume::{OpenVolumeError, SystemFile, Volume, VolumeOptions};
+use ocfs2_volume::image::PackedImage;
+use ocfs2_volume::{OpenVolumeError, SuperblockAt, SystemFile, Volume, VolumeOptions};
 
 use crate::file::FileStatus;
 use crate::{Cli, FreeFrag};
@@ -59,6 +62,7 @@ impl Source {
     pub fn open(cli: &Cli) -> Result<Self> {
         let device = resolve(&cli.device)?;
         if cli.partition.is_none()
+            && cli.superblock.is_none()
             && let Some(mounted) = Mounted::open(&device, cli.is_coherent)?
         {
             if cli.path.is_some() {
@@ -66,7 +70,7 @@ impl Source {
             }
             return Ok(Self::Kernel(mounted, device));
         }
-        let volume = Box::new(open_volume(&device, cli.partition)?);
+        let volume = Box::new(open_volume(&device, cli.partition, cli.superblock)?);
         let number = device.metadata().map_or(0, |metadata| metadata.rdev());
         let path = cli.path.clone().map(|path| PathOnVolume { path, device: number });
         Ok(Self::Volume(volume, path))
@@ -116,6 +120,29 @@ impl Source {
                 }
             }
         })
+    }
+
+    /// Returns the cluster that the volume belongs to, if it says so. The kernel does not tell: the
+    /// device is read, which root can do.
+    ///
+    /// # Errors
+    /// If the device cannot be read.
+    pub fn cluster_info(&self) -> Result<Option<ClusterInfo>> {
+        let superblock = match self {
+            Self::Volume(volume, _) => volume.superblock().clone(),
+            Self::Kernel(_, path) => {
+                let naming = Incompat::CLUSTERINFO | Incompat::USERSPACE_STACK;
+                if !self.features()?.incompat.intersects(naming) {
+                    return Ok(None);
+                }
+                let number = path.metadata()?.dev();
+                let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+                let device = PathBuf::from(format!("/dev/block/{major}:{minor}"));
+                let volume = open_volume(&device, None, None);
+                volume.context("the cluster is only on the device")?.superblock().clone()
+            }
+        };
+        Ok(superblock.cluster_info().cloned())
     }
 
     /// Returns the size of a journal in bytes: of the first one, or from the kernel that of this
@@ -189,7 +216,7 @@ fn inode_room(volume: &Volume, slot: u16) -> Result<InodeRoom> {
     Ok(room)
 }
 
-fn open_volume(device: &Path, partition: Option<u32>) -> Result<Volume> {
+fn open_volume(device: &Path, partition: Option<u32>, backup: Option<u8>) -> Result<Volume> {
     let hint = "o2info reads a device or an image, or asks about a path on a mounted OCFS2 volume";
     if device.is_dir() {
         bail!("is a folder on another file system; {hint}");
@@ -199,8 +226,12 @@ fn open_volume(device: &Path, partition: Option<u32>) -> Result<Volume> {
     let is_disk = std::os::unix::fs::FileTypeExt::is_block_device(&kind);
     let caching = if is_disk { Caching::Direct } else { Caching::Cached };
     let options = DeviceOptions { partition, caching, ..Default::default() };
-    let opened = open(device, &options).map_err(|err| anyhow::anyhow!(err.cause))?;
-    let options = VolumeOptions { allow_short: true, ..Default::default() };
+    let mut opened = open(device, &options).map_err(|err| anyhow::anyhow!(err.cause))?;
+    if PackedImage::is_one(&*opened)? {
+        opened = Arc::new(PackedImage::open(opened)?);
+    }
+    let superblock = backup.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
+    let options = VolumeOptions { allow_short: true, superblock, ..Default::default() };
     Volume::open(opened.clone(), &options).map_err(|err| match err {
         OpenVolumeError::NotOcfs2 { .. } => {
             let choose = ": --partition NUMBER chooses one";

@@ -3,18 +3,15 @@
 use std::fmt::Display;
 
 use ocfs2_device::Device;
-use ocfs2_format::Structure;
-use ocfs2_format::image::ImageHeader;
 
-use crate::{Found, Usage, contents};
+use crate::{Found, Usage, container, contents};
 
 /// Returns what is on `device` instead, as the end of a sentence; `None` if nothing is recognized,
 /// or an OCFS2 volume is. `choose` is appended for a partitioned disk, to say how to select a
 /// partition.
 pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
-    if is_packed_image(device) {
-        let reads = "debugfs.ocfs2 -i reads it, o2image -I installs it";
-        return Some(format!("it is a packed image of o2image: {reads}"));
+    if let Some(container) = container(device) {
+        return Some(container);
     }
     let found = contents(device).ok()?;
     let (tables, others): (Vec<_>, Vec<_>) =
@@ -45,14 +42,6 @@ pub fn explained(err: &dyn Display, device: &dyn Device, choose: &str) -> String
         Some(instead) => format!("{err}; {instead}"),
         None => format!("{err}; if there was a volume, fsck.ocfs2 --salvage looks for its rest"),
     }
-}
-
-fn is_packed_image(device: &dyn Device) -> bool {
-    let mut header = [0; 512];
-    if device.size_bytes() < header.len() as u64 || device.read_at(&mut header, 0).is_err() {
-        return false;
-    }
-    ImageHeader::decode(&header).is_ok_and(|header| header.verify().is_ok())
 }
 
 /// The numbers of the partitions that can hold data, if `found` is a partition table.
@@ -86,5 +75,22 @@ mod tests {
         let ext2 = told(&[(1080, b"\x53\xef")]);
         assert_eq!(ext2.as_deref(), Some("it holds: ext2 file system"));
         assert_eq!((told(&[]), told(&[(8192, b"OCFSV2")])), (None, None));
+    }
+
+    #[test]
+    fn a_volume_is_looked_for_only_where_nothing_else_is_known() {
+        let told = |start: &[u8], size| {
+            let device = MemoryDevice::new(size);
+            device.write_at(start, 0).unwrap();
+            explained(&"no volume", &device, "")
+        };
+        assert!(told(b"x", 4 << 20).contains("--salvage"));
+        let qcow2 = told(b"QFI\xfb\0\0\0\x03", 4 << 20);
+        assert!(qcow2.contains("qcow2 image: `qemu-img convert -O raw IMAGE FILE`"), "{qcow2}");
+        assert_eq!(told(b"", 0), "no volume; it is empty");
+        for (start, name) in [(&b"\x1f\x8b\x08"[..], "gzip"), (b"\xfd7zXZ\0", "xz")] {
+            let text = told(start, 600);
+            assert!(text.contains(name) && !text.contains("--salvage"), "{text}");
+        }
     }
 }

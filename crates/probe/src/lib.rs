@@ -9,6 +9,7 @@
 mod bitlocker;
 mod btrfs;
 mod checksum;
+mod container;
 mod exfat;
 mod ext;
 mod fat;
@@ -38,6 +39,7 @@ use ocfs2_device::Device;
 use reader::Reader;
 use signature::Signature;
 
+pub use container::container;
 pub use found::{Found, Tag, Usage};
 pub use instead::{explained, instead, partitions};
 

@@ -48,6 +48,9 @@ pub enum FindError {
         /// Where it is.
         devices: Vec<PathBuf>,
     },
+    /// What is after `UUID=` is none.
+    #[error("after UUID= a UUID is needed, of 32 hexadecimal digits")]
+    NotUuid,
     /// The list of devices cannot be read.
     #[error("/proc/partitions: {0}")]
     Io(#[from] io::Error),
@@ -81,6 +84,9 @@ impl Identity {
 /// [`FindError`].
 pub fn resolve(path: &Path) -> Result<PathBuf, FindError> {
     match Identity::parse(path) {
+        None if path.as_os_str().as_bytes().starts_with(b"UUID=") && !path.exists() => {
+            Err(FindError::NotUuid)
+        }
         None => Ok(path.to_owned()),
         Some(identity) => choose(find(&identity)?, identity),
     }
@@ -162,6 +168,7 @@ mod tests {
     #[test]
     fn a_path_stays_one_and_several_disks_of_a_label_are_named() {
         assert_eq!(resolve(Path::new("disk.img")).unwrap(), Path::new("disk.img"));
+        assert!(matches!(resolve(Path::new("UUID=none")), Err(FindError::NotUuid)));
         let err = resolve(Path::new("UUID=00000000-0000-0000-0000-00000000000f")).unwrap_err();
         assert!(err.to_string().starts_with("no block device of this machine has"), "{err}");
         let label = || Identity::Label(b"data".to_vec());

@@ -15,7 +15,7 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::show::group::Group;
 use crate::volume::Fs;
-use crate::words::number;
+use crate::words::number_of;
 
 /// Consecutive bits of a group.
 #[derive(Clone, Debug)]
@@ -44,12 +44,8 @@ pub fn clusters(fs: &Fs, words: &[Vec<u8>]) -> Result<Range<u32>, Failure> {
         [first, count] => (first, Some(count)),
         _ => return Err(Failure::Usage),
     };
-    let of = |word: &Vec<u8>| {
-        let value = number(word).and_then(|value| u32::try_from(value).ok());
-        value.ok_or(Failure::Usage)
-    };
-    let start = of(first)?;
-    let end = start.checked_add(count.map_or(Ok(1), of)?);
+    let start = number_of::<u32>(first)?;
+    let end = start.checked_add(count.map_or(Ok(1), |count| number_of(count))?);
     let is_there = |end: &u32| start < *end && *end <= fs.volume.geometry().clusters;
     let end = end.filter(is_there);
     Ok(start..end.ok_or_else(|| refused(first, "is not followed by so many clusters"))?)
@@ -206,10 +202,7 @@ pub(super) fn testi(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
 /// `ffb`
 pub(super) fn ffb(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let fs = shell.fs()?;
-    let of = |word: Option<&Vec<u8>>, default| match word {
-        None => Ok(default),
-        Some(word) => number(word).ok_or(Failure::Usage),
-    };
+    let of = |word: Option<&Vec<u8>>, default| word.map_or(Ok(default), |word| number_of(word));
     let (count, goal) = (of(words.first(), 1)?, of(words.get(1), 0)?);
     let geometry = fs.volume.geometry();
     let goal = Cluster(u32::try_from(goal).unwrap_or(u32::MAX).min(geometry.clusters));
@@ -242,7 +235,7 @@ pub(super) fn ffb(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Res
 /// `ffi`
 pub(super) fn ffi(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let fs = shell.fs()?;
-    let slot = words.first().map_or(Some(0), |word| number(word)).ok_or(Failure::Usage)?;
+    let slot: u64 = words.first().map_or(Ok(0), |word| number_of(word))?;
     let slot = u16::try_from(slot).ok().filter(|slot| *slot < fs.volume.max_slots());
     let slot = slot.ok_or_else(|| Failure::Failed("Invalid node slot number".to_owned()))?;
     let file = SystemFile::InodeAlloc(slot);

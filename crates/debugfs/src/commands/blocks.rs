@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use ocfs2_cli::terminal;
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::{Blkno, Block, Structure};
@@ -20,7 +21,11 @@ use crate::words::number;
 /// Parses `<block>`, which has to be a block of the volume. The brackets may be left out, unlike in
 /// the C tool.
 pub(super) fn block(fs: &Fs, word: &[u8]) -> Result<Blkno, Failure> {
-    let blkno = block_of(word).or_else(|| number(word).map(Blkno)).ok_or(Failure::Usage)?;
+    let blkno = block_of(word).or_else(|| number(word).map(Blkno)).ok_or_else(|| {
+        let is = if word.starts_with(b"/") { "is a path" } else { "is none" };
+        let word = terminal(word);
+        Failure::Argument(format!("a block is <NUMBER>, <LOCK> or NUMBER, and '{word}' {is}"))
+    })?;
     if !fs.is_block(blkno) {
         return Err(Problem::InvalidBlock).explain(|| format!("- {blkno}"));
     }

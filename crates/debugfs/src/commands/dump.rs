@@ -1,11 +1,15 @@
 //! `dump`: copies one file out of the volume.
 
 use std::fs::File;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 
 use ocfs2_cli::shown;
-use ocfs2_extract::{Copied, Place, local_path, set_mode, set_owner, set_times, write_contents};
+use ocfs2_device::holders::is_behind_loop;
+use ocfs2_extract::{
+    Copied, CopyError, Place, Unfinished, local_path, set_mode, set_owner, set_times,
+    write_contents,
+};
 use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::Inode;
 
@@ -26,21 +30,57 @@ pub(super) fn dump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     if Fs::is_link(&inode) {
         return link(fs, &inode, path);
     }
-    let file = File::create(path).map_err(|err| of_file(&err, path))?;
+    let file = create(fs, path)?;
+    let unfinished = Unfinished::new(path);
+    let mut is_whole = true;
     if matches!(inode.kind(), Some(FileKind::Regular | FileKind::Directory) | None) {
         let (volume, interrupt) = (fs.contents(), fs.interrupt());
-        write_contents(&Copied { volume, interrupt, inode: &inode, path }, &file, path)?;
+        let it = Copied { volume, interrupt, inode: &inode, path };
+        match write_contents(&it, &file, path) {
+            Ok(()) => {}
+            Err(CopyError::Incomplete(text)) => {
+                is_whole = false;
+                out.say(&format!("dump: {}: {text}", shown(path)));
+            }
+            Err(CopyError::Unreadable(text)) => {
+                return Err(Failure::Failed(format!("{}: {text}", shown(path))));
+            }
+            Err(err) => return Err(err.into()),
+        }
     }
+    unfinished.finished();
     if keep {
         let place = Place::Open(&file);
         let has_owner = set_owner(&inode, &place);
-        let set = set_mode(&inode, &place, has_owner).and_then(|()| set_times(&inode, &place));
+        let set = set_mode(&inode, &place, has_owner);
+        // As with rdump: its time is that of the original once it is whole.
+        let set = set.and_then(|()| if is_whole { set_times(&inode, &place) } else { Ok(()) });
         set.map_err(|err| of_file(&err.into(), path))?;
         if !has_owner {
-            out.say(&format!("dump: {}: only root may give it its owner", shown(path)));
+            out.note(&format!("dump: {}: only root may give it its owner", shown(path)));
         }
     }
-    Ok(())
+    if is_whole { Ok(()) } else { Err(Failure::Said) }
+}
+
+/// Makes a file of this machine, or empties one, unless it is a device or the volume itself.
+pub(super) fn create(fs: &Fs, path: &Path) -> Result<File, Failure> {
+    if let Ok(there) = path.metadata() {
+        let is_volume = fs
+            .device
+            .metadata()
+            .is_ok_and(|volume| (volume.dev(), volume.ino()) == (there.dev(), there.ino()));
+        let why = match there.file_type().is_block_device() {
+            _ if is_volume => Some("is the volume itself"),
+            true => Some("is a block device, which is not overwritten"),
+            false if is_behind_loop(path) => Some("is in use by a loop device"),
+            false => None,
+        };
+        if let Some(why) = why {
+            return Err(Failure::Failed(format!("'{}' {why}", shown(path))));
+        }
+    }
+    File::create(path).map_err(|err| of_file(&err, path))
 }
 
 fn link(fs: &Fs, inode: &Inode, path: &Path) -> Result<(), Failure> {

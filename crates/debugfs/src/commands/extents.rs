@@ -145,7 +145,7 @@ pub(super) fn sharers(
         return Err(Failure::Failed(format!("Inode {blkno} does not have a refcount tree")));
     }
     let own = shared(fs, &inode)?;
-    writeln!(out, "\tInode           Clusters it shares with inode {blkno}")?;
+    writeln!(out, "\tInode           Number of clusters it shares with inode {blkno}")?;
     let mut is_whole = true;
     for other in fs.volume.inodes() {
         fs.check()?;
@@ -157,6 +157,9 @@ pub(super) fn sharers(
             match shared(fs, &other) {
                 Ok(clusters) => {
                     let (other, clusters) = (other.blkno.0, common(&own, &clusters));
+                    if clusters == 0 {
+                        continue;
+                    }
                     out.row(
                         "sharer",
                         |it| it.put("inode", other).put("clusters", clusters),

@@ -7,7 +7,7 @@ use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::show::group::Group;
-use crate::words::number;
+use crate::words::number_of;
 
 /// Free runs with lengths from one power of two to the next.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,11 +51,16 @@ pub(super) fn freefrag(
     let (geometry, size) = (fs.volume.geometry(), fs.volume.geometry().cluster_size.bytes());
     let kib = u64::from(size >> 10);
     let chunk = match option(words, "-c") {
-        (true, [word]) => number(word).filter(|it| it.is_power_of_two() && *it >= kib.max(1)),
-        (false, []) => Some(kib.max(1024)),
-        _ => None,
+        (true, [word]) => match number_of::<u64>(word)? {
+            chunk if chunk.is_power_of_two() && chunk >= kib.max(1) => chunk / kib,
+            chunk => {
+                let text = format!("{chunk} is not a power of 2 from {kib} (a cluster) on");
+                return Err(Failure::Argument(text));
+            }
+        },
+        (false, []) => kib.max(1024) / kib,
+        _ => return Err(Failure::Usage),
     };
-    let chunk = chunk.ok_or(Failure::Usage)? / kib;
     let mut free = Free::default();
     for index in 0..geometry.groups() {
         fs.check()?;

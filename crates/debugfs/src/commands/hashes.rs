@@ -16,7 +16,7 @@ use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::volume::Fs;
-use crate::words::number;
+use crate::words::number_of;
 
 /// The signs with which a name may be hashed; one if they make no difference.
 fn signs(name: &[u8]) -> &'static [CharSign] {
@@ -27,7 +27,7 @@ fn signs(name: &[u8]) -> &'static [CharSign] {
 pub(super) fn hash(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let (with_seed, words) = option(words, "-s");
     let (seed, words) = match (with_seed, words) {
-        (true, [seed, rest @ ..]) => (seed_of(seed).ok_or(Failure::Usage)?, rest),
+        (true, [seed, rest @ ..]) => (seed_of(seed)?, rest),
         _ => (shell.fs()?.volume.superblock().s_dx_seed, words),
     };
     let [name] = words else { return Err(Failure::Usage) };
@@ -49,12 +49,11 @@ pub(super) fn hash(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
 }
 
 /// Parses three numbers separated by colons.
-fn seed_of(word: &[u8]) -> Option<[u32; 3]> {
-    let parts: Option<Vec<u32>> = word
-        .split(|byte| *byte == b':')
-        .map(|part| number(part).and_then(|part| u32::try_from(part).ok()))
-        .collect();
-    parts?.try_into().ok()
+fn seed_of(word: &[u8]) -> Result<[u32; 3], Failure> {
+    let parts: Result<Vec<u32>, _> = word.split(|byte| *byte == b':').map(number_of).collect();
+    parts?.try_into().map_err(|_| {
+        Failure::Argument(format!("'{}' is not three numbers with : between them", terminal(word)))
+    })
 }
 
 /// `dirsearch`

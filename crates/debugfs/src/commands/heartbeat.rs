@@ -7,7 +7,7 @@ use super::live::wait;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::words::number;
+use crate::words::count_of;
 
 /// Seconds between two looks: a node beats every two seconds.
 const SECONDS: u64 = 5;
@@ -17,9 +17,7 @@ pub(super) fn hb(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
     let watched = match words {
         [] => None,
         [option] if option == b"-w" => Some(SECONDS),
-        [option, seconds] if option == b"-w" => {
-            Some(number(seconds).filter(|seconds| *seconds > 0).ok_or(Failure::Usage)?)
-        }
+        [option, seconds] if option == b"-w" => Some(count_of(seconds)?),
         _ => return Err(Failure::Usage),
     };
     let fs = shell.fs()?;

@@ -13,7 +13,7 @@ use crate::live::net_stats::{TITLE, Traffic};
 use crate::live::{lines, open};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::words::number;
+use crate::words::count_of;
 
 /// The default number of repetitions: without end.
 const ENDLESS: u64 = u64::MAX;
@@ -130,9 +130,8 @@ pub(super) fn net_stats(
         }
         words => (None, words),
     };
-    let mut numbers = words.iter().map(|word| number(word).filter(|number| *number > 0));
-    let interval = numbers.next().map(|number| number.ok_or(Failure::Usage)).transpose()?;
-    let looks = numbers.next().map(|number| number.ok_or(Failure::Usage)).transpose()?;
+    let mut numbers = words.iter().map(|word| count_of(word));
+    let (interval, looks) = (numbers.next().transpose()?, numbers.next().transpose()?);
     let looks = if interval.is_some() { looks.unwrap_or(ENDLESS) } else { 1 };
     let mut before: BTreeMap<u64, Traffic> = BTreeMap::new();
     for look in 0..looks {

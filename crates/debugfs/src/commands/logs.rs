@@ -19,7 +19,7 @@ use crate::shell::Shell;
 use crate::show::journal;
 use crate::show::parts::kind;
 use crate::volume::Fs;
-use crate::words::number;
+use crate::words::{number, number_of};
 
 /// What to show of a log.
 enum Wanted {
@@ -46,7 +46,7 @@ pub(super) fn logdump(
             [option, word, more @ ..] if option == b"-b" => {
                 (wanted, rest) = (Wanted::Of(bare_block(fs, word)?), more);
             }
-            [word, ..] => break number(word).ok_or(Failure::Usage)?,
+            [word, ..] => break number_of::<u64>(word)?,
             [] => return Err(Failure::Usage),
         }
     };

@@ -29,8 +29,7 @@ pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
             FieldKind::Numbers(size) if size > 1 => format!("{}x{size}", field.size / size),
             _ => field.size.to_string(),
         };
-        // Without the markup of the documentation.
-        let meaning = field.meaning().replace(['[', ']', '`'], "");
+        let meaning = plain(&field.meaning());
         let (offset, name) = (field.offset, field.name);
         out.row(
             "field",
@@ -42,6 +41,35 @@ pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
         )?;
     }
     Ok(())
+}
+
+/// The description of a field without the markup of the documentation: a link to a constant or a type
+/// becomes its name in words.
+fn plain(meaning: &str) -> String {
+    let mut parts = meaning.split("[`");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (link, rest) = part.split_once("`]").unwrap_or((part, ""));
+        text.push_str(&in_words(link.rsplit("::").next().unwrap_or(link)));
+        text.push_str(rest);
+    }
+    text.replace('`', "")
+}
+
+/// A name of the sources in words: `DynFeatures` and `DYN_FEATURES` are "dyn features".
+fn in_words(name: &str) -> String {
+    let is_constant = !name.contains(|c: char| c.is_ascii_lowercase());
+    let mut words = String::new();
+    for c in name.chars() {
+        if c == '_' {
+            words.push(' ');
+        } else if c.is_ascii_uppercase() && !is_constant && !words.is_empty() {
+            words.extend([' ', c.to_ascii_lowercase()]);
+        } else {
+            words.push(c.to_ascii_lowercase());
+        }
+    }
+    words
 }
 
 /// `print`
@@ -124,4 +152,23 @@ fn split(word: &[u8], at: usize) -> Option<(&[u8], String)> {
     let is_field = !field.is_empty()
         && field.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.[]".contains(byte));
     (!place.is_empty() && is_field).then(|| (place, ocfs2_cli::terminal(field)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_the_sources_is_shown() {
+        assert_eq!(plain("[`Dinode::SIGNATURE`], or `none`."), "signature, or none.");
+        assert_eq!(plain("see [`DynFeatures`] and [`crate::a::xattr_hash`]"), {
+            "see dyn features and xattr hash"
+        });
+        for structure in STRUCTURES {
+            for field in structure.fields {
+                let text = plain(&field.meaning());
+                assert!(!text.contains("::") && !text.contains(['[', '`']), "{text}");
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::only;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::words::number;
+use crate::words::number_of;
 
 /// The kind of quota that a word names.
 pub fn kind_of(word: &[u8]) -> Result<QuotaKind, Failure> {
@@ -21,7 +21,7 @@ pub fn kind_of(word: &[u8]) -> Result<QuotaKind, Failure> {
 
 /// Parses the number of a user or a group.
 pub fn id_of(word: &[u8]) -> Result<u32, Failure> {
-    number(word).and_then(|id| u32::try_from(id).ok()).ok_or(Failure::Usage)
+    number_of(word)
 }
 
 fn title(out: &mut Screen) -> Result<(), Failure> {

@@ -318,8 +318,9 @@ pub const COMMANDS: &[Command] = &[
     command(&["pwd"], "", "Show the current directory", dirs::pwd),
     command(
         &["rdump"],
-        "[-v] [--tar] <filespec> <outdir>|<file>|-",
-        "Recursively dumps from src to a dir on a mounted filesystem; --tar to an archive",
+        "[-v] [-f] [--tar] <filespec> <outdir>|<file>|-",
+        "Recursively dumps from src to a dir on a mounted filesystem; -f replaces files that are \
+         not the same there; --tar to an archive",
         rdump::rdump,
     ),
     command(

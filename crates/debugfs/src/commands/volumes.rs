@@ -13,7 +13,7 @@ use crate::screen::Screen;
 use crate::shell::{OpenOptions, Shell};
 use crate::show::inode;
 use crate::volume::Fs;
-use crate::words::number;
+use crate::words::number_of;
 
 /// `open`
 pub(super) fn open(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Result<(), Failure> {
@@ -21,7 +21,7 @@ pub(super) fn open(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Resu
     let mut device = None;
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let mut value = || words.next().and_then(|word| number(word)).ok_or(Failure::Usage);
+        let mut value = || number_of::<u64>(words.next().ok_or(Failure::Usage)?);
         match word.as_slice() {
             b"-s" => options.backup = Some(u8::try_from(value()?).unwrap_or(u8::MAX)),
             b"-P" => options.partition = Some(u32::try_from(value()?).unwrap_or(u32::MAX)),
@@ -82,7 +82,7 @@ pub(super) fn stats(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
         match word.as_slice() {
             b"-h" => only_head = true,
             b"-s" => {
-                let value = words.next().and_then(|word| number(word)).ok_or(Failure::Usage)?;
+                let value: u64 = number_of(words.next().ok_or(Failure::Usage)?)?;
                 backup = Some(u8::try_from(value).unwrap_or(u8::MAX));
             }
             _ => return Err(Failure::Usage),

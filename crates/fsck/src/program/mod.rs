@@ -319,12 +319,15 @@ impl<'a> Run<'a> {
             let choose = ": --partition NUMBER checks one";
             let instead = ocfs2_probe::instead(device, choose).filter(|_| !self.cli.salvage);
             if let Some(instead) = instead {
+                let is_file_of_its_own = ocfs2_probe::container(device).is_some();
                 let restores = source.by_backup(device, &err).map(|(backup, _)| {
                     let command = self.cli.rerun(&format!("-r {}", backup.number));
                     format!("; {command} writes the superblock of the OCFS2 volume over that")
                 });
-                let salvages =
-                    || format!("; {} looks for one below that", self.cli.rerun("--salvage"));
+                let salvages = || match is_file_of_its_own {
+                    true => String::new(),
+                    false => format!("; {} looks for one below that", self.cli.rerun("--salvage")),
+                };
                 bail!("{err}; {instead}{}", restores.unwrap_or_else(salvages));
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::{Interrupt, Interrupted, print_warning, shown};
 use ocfs2_device::{Device, OverlayDevice};
-use ocfs2_extract::{Archive, CopyError, Folder, Output, Target};
+use ocfs2_extract::{Archive, CopyError, Existing, Folder, Output, Target};
 use ocfs2_format::dinode::InodeFlags;
 use ocfs2_volume::image::{OnlySaved, PackedImage};
 use ocfs2_volume::replay::{LogEnd, Replay, ReplayError};
@@ -75,7 +75,7 @@ impl Run<'_> {
         let rescued = rescued.map_err(|err| match err {
             CopyError::Interrupted(err) => anyhow::Error::from(err),
             CopyError::Output(err) => anyhow::Error::from(err).context("standard output"),
-            err @ CopyError::Failed(_) => err.into(),
+            err => err.into(),
         })?;
         self.bits.left |= !rescued.is_whole() || survey.unreadable_bytes > 0;
         self.report.show(&Record::Rescued(&rescued));
@@ -98,7 +98,7 @@ impl Run<'_> {
             }
             Err(err) => return Err(err).with_context(|| shown(to)),
         }
-        Ok(Box::new(Folder::new(to)?))
+        Ok(Box::new(Folder::new(to, Existing::Refused)?))
     }
 
     /// Reads the whole device, and notes what of it cannot be read.

@@ -296,7 +296,9 @@ impl Copying<'_, '_> {
         (self.it.progress)(self.done.len());
         match self.it.target.file(&it, self.it.out) {
             Ok(()) => self.rescued.files += 1,
-            Err(CopyError::Failed(text)) => {
+            Err(
+                CopyError::Failed(text) | CopyError::Unreadable(text) | CopyError::Incomplete(text),
+            ) => {
                 self.rescued.incomplete += 1;
                 self.missing(path, text);
             }
@@ -309,7 +311,9 @@ impl Copying<'_, '_> {
     fn passed_over(&mut self, done: Result<(), CopyError>, path: &Path) -> Result<bool, CopyError> {
         match done {
             Ok(()) => Ok(true),
-            Err(CopyError::Failed(text)) => {
+            Err(
+                CopyError::Failed(text) | CopyError::Unreadable(text) | CopyError::Incomplete(text),
+            ) => {
                 self.rescued.failed += 1;
                 self.missing(path, text);
                 Ok(false)

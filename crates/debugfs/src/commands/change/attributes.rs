@@ -1,5 +1,6 @@
 //! Extended attributes: listed, read, set and removed.
 
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use ocfs2_volume::edit::EditError;
 use ocfs2_volume::xattr::Xattr;
 
 use super::{file_of, refused, say};
+use crate::commands::dump::create;
 use crate::commands::files::inode_of;
 use crate::commands::{only, option};
 use crate::error::{Explain, Failure, of_file};
@@ -130,7 +132,10 @@ pub(in super::super) fn ea_get(
         }
         let value = fs.volume.xattr_value(&xattr).of(word)?;
         match to {
-            Some(path) => std::fs::write(path, value).map_err(|err| of_file(&err, path))?,
+            Some(path) => {
+                let written = create(fs, path)?.write_all(&value);
+                written.map_err(|err| of_file(&err, path))?;
+            }
             None => out.row(
                 "attribute",
                 |it| it.text("name", name).put("size", value.len()).text("value", &value),

@@ -18,7 +18,7 @@ use crate::shell::Shell;
 use crate::show::fields::{Place, encoded, little_endian, places, shown};
 use crate::show::group::Group;
 use crate::show::parts::Shape;
-use crate::words::number;
+use crate::words::{number, number_of};
 use crate::writer::Committed;
 
 /// Fields of the superblock that nothing else on the volume depends on.
@@ -148,7 +148,7 @@ fn set_record(
 ) -> Result<(), Failure> {
     let (options, words) = Options::of(words)?;
     let [word, record, field, value @ ..] = words else { return Err(Failure::Usage) };
-    let record = number(record).ok_or(Failure::Usage)?;
+    let record: u64 = number_of(record)?;
     if value.is_empty() {
         return Err(Failure::Usage);
     }

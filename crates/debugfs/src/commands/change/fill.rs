@@ -7,7 +7,7 @@ use crate::commands::blocks::block;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::words::number;
+use crate::words::count_of;
 
 /// The most bytes that are filled at once: they are kept in memory until they are written.
 const MOST_BYTES: u64 = 64 << 20;
@@ -20,9 +20,7 @@ pub(in super::super) fn fill(
     out: &mut Screen,
 ) -> Result<(), Failure> {
     let (count, words) = match words {
-        [option, count, rest @ ..] if option == b"-n" => {
-            (number(count).filter(|count| *count > 0).ok_or(Failure::Usage)?, rest)
-        }
+        [option, count, rest @ ..] if option == b"-n" => (count_of(count)?, rest),
         words => (1, words),
     };
     let [word, digits] = words else { return Err(Failure::Usage) };

@@ -9,7 +9,7 @@ use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_volume::journal::Transaction;
 use ocfs2_volume::replay::LogEnd;
 
-use super::{refused, say};
+use super::{counted, refused, say};
 use crate::commands::blocks::block;
 use crate::error::{Explain, Failure, of_file};
 use crate::screen::Screen;
@@ -122,12 +122,6 @@ pub(in super::super) fn jc(
     Ok(())
 }
 
-/// A number with a noun.
-fn counted(count: u64, what: &str) -> String {
-    let end = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{end}")
-}
-
 /// `jr`: replays the journals of nodes that did not unmount, and does the rest of their recovery.
 pub(in super::super) fn jr(
     shell: &mut Shell,
@@ -164,10 +158,11 @@ pub(in super::super) fn jr(
                 it.put("deleted", deleted).put("left", left)
             },
             format_args!(
-                "slot {number}: {} with {} replayed, {clusters} clusters given back, {deleted} \
-                 orphans deleted, {left} left",
+                "slot {number}: {} with {} replayed, {} given back, {} deleted, {left} left",
                 counted(transactions.into(), "transaction"),
                 counted(blocks as u64, "block"),
+                counted(clusters, "cluster"),
+                counted(deleted, "orphan"),
             ),
         )?;
         if let Some(end) = replayed.map(|it| it.end).filter(|end| *end != LogEnd::Complete) {

@@ -94,3 +94,9 @@ fn say(out: &mut Screen, what: &str, committed: Committed) -> Result<(), Failure
     )?;
     Ok(())
 }
+
+/// A number with a noun.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{end}")
+}

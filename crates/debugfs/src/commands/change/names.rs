@@ -12,7 +12,7 @@ use super::{Place, file_of, refused, say};
 use crate::error::{Explain, Failure, Problem};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::words::number;
+use crate::words::number_of;
 
 /// Makes an inode with a name.
 fn create(
@@ -44,10 +44,7 @@ pub(in super::super) fn mknod(
     out: &mut Screen,
 ) -> Result<(), Failure> {
     let [word, kind, numbers @ ..] = words else { return Err(Failure::Usage) };
-    let of = |word: &Vec<u8>| {
-        let value = number(word).and_then(|value| u32::try_from(value).ok());
-        value.ok_or(Failure::Usage)
-    };
+    let of = |word: &Vec<u8>| number_of(word);
     let (kind, rdev) = match (kind.as_slice(), numbers) {
         (b"p", []) => (FileKind::Fifo, (0, 0)),
         (b"s", []) => (FileKind::Socket, (0, 0)),

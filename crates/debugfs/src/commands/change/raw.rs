@@ -10,7 +10,7 @@ use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::show::parts::check_offset;
-use crate::words::number;
+use crate::words::number_of;
 
 /// Which part of a block is overwritten, and with what.
 struct Zap {
@@ -26,15 +26,12 @@ impl Zap {
         let mut zap = Self { from: 0, len: size, pattern: 0, bit: None, mends_check: false };
         let (mut block, mut len, mut words) = (None, None, words.iter());
         while let Some(word) = words.next() {
-            let mut value = || {
-                let value = words.next().and_then(|word| number(word)).ok_or(Failure::Usage)?;
-                usize::try_from(value).map_err(|_| Failure::Usage)
-            };
+            let mut next = || words.next().ok_or(Failure::Usage);
             match word.as_slice() {
-                b"-o" => zap.from = value()?,
-                b"-l" => len = Some(value()?),
-                b"-p" => zap.pattern = u8::try_from(value()?).map_err(|_| Failure::Usage)?,
-                b"-b" => zap.bit = Some(value()?),
+                b"-o" => zap.from = number_of(next()?)?,
+                b"-l" => len = Some(number_of(next()?)?),
+                b"-p" => zap.pattern = number_of(next()?)?,
+                b"-b" => zap.bit = Some(number_of(next()?)?),
                 b"-c" => zap.mends_check = true,
                 word if block.is_none() && !word.starts_with(b"-") => block = Some(word),
                 _ => return Err(Failure::Usage),

@@ -9,7 +9,7 @@ use crate::commands::print::place_and_field;
 use crate::error::Failure;
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::words::number;
+use crate::words::number_of;
 
 /// The default number of damaged blocks.
 const DEFAULT_COUNT: u64 = 1;
@@ -67,8 +67,8 @@ pub(in super::super) fn blocktrash(
     while let Some(word) = words.next() {
         match word.as_slice() {
             b"-c" => mends_check = true,
-            b"-n" => count = words.next().and_then(|it| number(it)).ok_or(Failure::Usage)?,
-            b"-s" => seed = words.next().and_then(|it| number(it)).ok_or(Failure::Usage)?,
+            b"-n" => count = number_of(words.next().ok_or(Failure::Usage)?)?,
+            b"-s" => seed = number_of(words.next().ok_or(Failure::Usage)?)?,
             b"-t" => {
                 let word = words.next().ok_or(Failure::Usage)?;
                 let found = KINDS.iter().find(|(name, _)| name.as_bytes() == word.as_slice());
@@ -189,7 +189,7 @@ pub(in super::super) fn fuzz(
     options.is_direct = true;
     let (word, verb, seed) = match words {
         [word, verb] => (word, verb, 0),
-        [word, verb, seed] => (word, verb, number(seed).ok_or(Failure::Usage)?),
+        [word, verb, seed] => (word, verb, number_of(seed)?),
         _ => return Err(Failure::Usage),
     };
     let (place, field) = place_and_field(shell, word)?;

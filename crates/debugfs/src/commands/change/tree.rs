@@ -17,7 +17,7 @@ use crate::paths::block_of;
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::volume::Fs;
-use crate::words::{number, words as split};
+use crate::words::{number_of, words as split};
 
 /// The possible answers.
 const HELP: &str = "\
@@ -220,7 +220,7 @@ pub(in super::super) fn extent_open(
             break;
         }
         match answered(shell, &mut walk, (name, rest), out) {
-            Err(Failure::Failed(text)) => {
+            Err(Failure::Failed(text) | Failure::Argument(text)) => {
                 is_whole = false;
                 out.say(&format!("extent_open: {text}"));
             }
@@ -232,10 +232,6 @@ pub(in super::super) fn extent_open(
         }
     }
     if is_whole { Ok(()) } else { Err(Failure::Said) }
-}
-
-fn number_of(word: &[u8]) -> Result<u64, Failure> {
-    number(word).ok_or(Failure::Usage)
 }
 
 fn answered(
@@ -280,9 +276,10 @@ fn answered(
         (b"delete" | b"delete_node", rest) => {
             let range = match rest {
                 [] => walk.leaf(fs)?.1,
-                [cpos] => number_of(cpos)?..number_of(cpos)?.saturating_add(1),
-                [cpos, count] => {
-                    number_of(cpos)?..number_of(cpos)?.saturating_add(number_of(count)?)
+                [cpos] | [cpos, _] => {
+                    let first: u64 = number_of(cpos)?;
+                    let count = rest.get(1).map_or(Ok(1), |count| number_of(count))?;
+                    first..first.saturating_add(count)
                 }
                 _ => return Err(Failure::Usage),
             };
@@ -323,7 +320,7 @@ fn insert(
     if is_unwritten && !volume.features().ro_compat.contains(RoCompat::UNWRITTEN) {
         return Err(Failure::Failed("The volume has no unwritten extents".to_owned()));
     }
-    let block = block_of(word).ok_or(Failure::Usage)?;
+    let block = block_of(word).ok_or_else(|| refused(word, "is not a block: <NUMBER>"))?;
     let geometry = *volume.geometry();
     let first = geometry.cluster_of(block).filter(|it| geometry.block_of(*it) == block);
     let first = first.ok_or_else(|| refused(word, "does not begin a cluster"))?;

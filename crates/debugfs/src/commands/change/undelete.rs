@@ -12,14 +12,14 @@ use ocfs2_volume::edit::{Edit, NewInode};
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::reuse::{Clusters, allocated_since, is_later};
-use super::{Place, refused, say};
+use super::{Place, counted, refused, say};
 use crate::commands::blocks::block;
 use crate::error::{Explain, Failure, Problem};
 use crate::past::{self, Deleted, Kept, Past};
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::volume::Fs;
-use crate::words::number;
+use crate::words::number_of;
 
 /// Bytes copied at a time.
 const PIECE: usize = 1 << 20;
@@ -112,7 +112,7 @@ pub(in super::super) fn lsdel(
     let slots = match words {
         [] => 0..most,
         [word] => {
-            let slot = number(word).ok_or(Failure::Usage)?;
+            let slot: u64 = number_of(word)?;
             let slot = u16::try_from(slot).ok().filter(|slot| *slot < most);
             let slot = slot.ok_or_else(|| refused(word, &format!("is none of {most} slots")))?;
             slot..slot + 1
@@ -151,9 +151,14 @@ pub(in super::super) fn lsdel(
         )?;
     }
     let total = search.found.len() as u64 + orphans;
+    let total = counted(total, "deleted file");
     match orphans {
-        0 => writeln!(out, "{total} deleted files found")?,
-        orphans => writeln!(out, "{total} deleted files found, {orphans} of them orphans")?,
+        0 => writeln!(out, "{total} found")?,
+        orphans => {
+            writeln!(out, "{total} found, {orphans} of them orphans")?;
+            let hint = "dump <INODE> copies an orphan out, before jr or fsck.ocfs2 deletes it";
+            out.note(&format!("lsdel: {hint}"));
+        }
     }
     search.not_replayed()?;
     if has_failed || search.has_failed { Err(Failure::Said) } else { Ok(()) }
