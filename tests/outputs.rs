@@ -85,6 +85,8 @@ fn a_label_and_a_cluster_from_a_disk_do_nothing() {
             ("mounted.ocfs2", "-f --wait=0"),
             ("mounted.ocfs2", "-f -v --wait=0"),
             ("mounted.ocfs2", "-d --json"),
+            ("mounted.ocfs2", "--check -v"),
+            ("mounted.ocfs2", "--check --json"),
             ("mounted.ocfs2", "-f --wait=0 --json"),
             ("tunefs.ocfs2", "-Q %V|%C\\n"),
             ("tunefs.ocfs2", "--update-cluster-stack -n"),
