@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "mkfs.ocfs2",
     "fsck.ocfs2",
     "mounted.ocfs2",
     "blkid.ocfs2",
     "o2cb",
+    "o2cb_ctl",
     "ocfs2_hb_ctl",
     "mount.ocfs2",
     "tunefs.ocfs2",

@@ -18,6 +18,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "mounted.ocfs2", command: ocfs2_mounted::command },
     Program { name: "blkid.ocfs2", command: ocfs2_blkid::command },
     Program { name: "o2cb", command: ocfs2_o2cb::command },
+    Program { name: "o2cb_ctl", command: ocfs2_o2cb::ctl::command },
     Program { name: "ocfs2_hb_ctl", command: ocfs2_o2cb::hb_ctl::command },
     Program { name: "mount.ocfs2", command: ocfs2_mount::command },
     Program { name: "tunefs.ocfs2", command: ocfs2_tunefs::command },
