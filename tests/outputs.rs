@@ -90,6 +90,8 @@ fn a_label_and_a_cluster_from_a_disk_do_nothing() {
             ("mounted.ocfs2", "-f --wait=0 --json"),
             ("tunefs.ocfs2", "-Q %V|%C\\n"),
             ("tunefs.ocfs2", "--update-cluster-stack -n"),
+            ("o2cluster", "-o"),
+            ("o2cluster", "--update=o2cb,db,local -n"),
             ("mkfs.ocfs2", "-n"),
             ("mkfs.ocfs2", "-n --json -F"),
             ("fsck.ocfs2", "-n"),
@@ -156,6 +158,8 @@ fn arguments_do_nothing() {
                 ("debugfs.ocfs2", "-R"),
                 ("debugfs.ocfs2", "-d"),
                 ("debugfs.ocfs2", "-n -f"),
+                ("o2cluster", "-o"),
+                ("o2cluster", "-uo2cb,x,local -y"),
                 ("o2info", "--volinfo"),
                 ("o2info", "--freefrag 0"),
                 ("ocfs2_hb_ctl", "-I -d"),
@@ -192,6 +196,7 @@ fn a_path_in_an_error_is_there_in_full_and_once() {
         ("mkfs.ocfs2", "-n"),
         ("mount.ocfs2", "/mnt"),
         ("debugfs.ocfs2", "-R stats"),
+        ("o2cluster", "-o"),
         ("o2info", "--volinfo"),
     ] {
         let mut arguments = words(line);

@@ -22,6 +22,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "ocfs2_hb_ctl", command: ocfs2_o2cb::hb_ctl::command },
     Program { name: "mount.ocfs2", command: ocfs2_mount::command },
     Program { name: "tunefs.ocfs2", command: ocfs2_tunefs::command },
+    Program { name: "o2cluster", command: ocfs2_tunefs::o2cluster::command },
     Program { name: "o2image", command: ocfs2_o2image::command },
     Program { name: "debugfs.ocfs2", command: ocfs2_debugfs::command },
     Program { name: "o2info", command: ocfs2_o2info::command },
