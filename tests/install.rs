@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 15] = [
     "mkfs.ocfs2",
     "fsck.ocfs2",
     "mounted.ocfs2",
     "blkid.ocfs2",
     "o2cb",
+    "o2cb_ctl",
     "ocfs2_hb_ctl",
     "mount.ocfs2",
     "tunefs.ocfs2",
+    "o2cluster",
     "o2image",
     "debugfs.ocfs2",
     "o2info",

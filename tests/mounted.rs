@@ -13,17 +13,16 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
 
 use ocfs2_cluster::Sources;
-use ocfs2_device::{self, Device, DeviceOptions};
+use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_format::superblock::SuperBlock;
-use ocfs2_format::{Cpos, Structure};
 use ocfs2_mounted::{Detail, Options, list};
 use ocfs2_testing::{
-    LoopDevice, Outcome, Run, Scratch, beat, fixture, fixture_copy, oracle, program, while_beating,
+    LoopDevice, Outcome, Run, Scratch, beat, fixture, fixture_copy, heartbeat_offset, hold_slot,
+    oracle, program, while_beating,
 };
 use ocfs2_volume::usage::{Clock, State, Unknown};
-use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
 const FIXTURES: [&str; 8] = [
     "clean-4k-o2cb",
@@ -231,12 +230,6 @@ fn the_usage_names_the_program_as_it_was_called() {
     Run::new(&link).arg("--version").success();
 }
 
-fn heartbeat_offset(image: &Path) -> u64 {
-    let device = ocfs2_device::open(image, &DeviceOptions::default()).unwrap();
-    let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
-    volume.heartbeat_region().unwrap().offset_bytes
-}
-
 #[test]
 fn a_node_that_beats_is_live_beside_one_that_has_crashed() {
     let scratch = Scratch::new();
@@ -355,7 +348,7 @@ fn all_volumes_are_watched_at_the_same_time_for_the_dead_threshold() {
         .map(|_| {
             let scratch = Scratch::new();
             let image = fixture_copy("clean-4k-o2cb", &scratch);
-            hold_first_slot(&image, 5);
+            hold_slot(&image, 0, Some(5));
             // It beats now, and its block states that it is dead only after 49 days.
             let file = File::options().read(true).write(true).open(&image).unwrap();
             let at = heartbeat_offset(&image) + 5 * 512;
@@ -393,23 +386,11 @@ fn all_volumes_are_watched_at_the_same_time_for_the_dead_threshold() {
     assert_eq!(listing.volumes.len(), 3);
 }
 
-/// Makes `node` the holder of the volume's first slot.
-fn hold_first_slot(image: &Path, node: u32) {
-    let options = DeviceOptions { write: true, ..Default::default() };
-    let device = ocfs2_device::open(image, &options).unwrap();
-    let volume = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
-    let inode = volume.system_file(SystemFile::SlotMap).unwrap();
-    let extent = volume.tree(&inode).unwrap().map(Cpos(0)).unwrap().unwrap();
-    let mut map = volume.read_block(extent.blkno).unwrap();
-    assert!(volume.slot_map_format().set(&mut map, 0, Some(node)));
-    device.write_at(&map, extent.blkno.offset_bytes(volume.block_size()).unwrap()).unwrap();
-}
-
 #[test]
 fn with_global_heartbeat_the_region_is_looked_for_on_the_other_volumes() {
     let scratch = Scratch::new();
     let volume = fixture_copy("clean-1m-global", &scratch);
-    hold_first_slot(&volume, 5);
+    hold_slot(&volume, 0, Some(5));
     let with_region = fixture_copy("clean-4k-o2cb", &scratch);
     let offset = heartbeat_offset(&with_region);
     let region = File::options().write(true).open(&with_region).unwrap();

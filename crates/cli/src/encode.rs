@@ -15,6 +15,7 @@
 //! | JSON | [`json_text`] for a value, [`json_line`] and [`json_document`] for all of it |
 //! | `blkid -o full` and `export` | [`caret`] |
 //! | `blkid -o value`, `list`, `device` | [`value`] |
+//! | the line of a monitoring plugin | [`plugin`] |
 //! | udev | [`udev_word`], [`udev_encoded`] |
 //!
 //! [`crate::Output`], the only way to standard output and standard error, encodes like [`terminal`]
@@ -334,6 +335,12 @@ pub fn udev_word(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     out
 }
 
+/// A text in the line of a monitoring plugin: like [`terminal`], without the `|` that ends the text
+/// there.
+pub fn plugin(bytes: impl AsRef<[u8]>) -> String {
+    terminal(bytes).replace('|', "\\x7c")
+}
+
 fn hex_byte(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
 }
@@ -431,6 +438,11 @@ mod tests {
         assert_eq!(caret("ü", b"<"), b"M-CM-\\<");
         assert_eq!(caret(plain, b"\"\\"), b"a\\\"^[[2J^?M-^?M-^@M-CM-$M-BM-^[");
         assert_eq!(value(HOSTILE), "a^JID=x^M^[[2J^?M-BM-^[M-^?M-bM-^@M-.ä \\z".as_bytes());
+    }
+
+    #[test]
+    fn a_monitoring_plugin_ends_its_text_itself() {
+        assert_eq!(plugin(b"a|b\n|\xff"), r"a\x7cb\n\x7c\xff");
     }
 
     #[test]

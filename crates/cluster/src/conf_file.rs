@@ -217,18 +217,13 @@ impl ConfFile {
     /// # Errors
     /// [`EditError::NotFound`].
     pub fn remove_node(&mut self, cluster: &str, name: &str) -> Result<(), EditError> {
-        self.known_cluster(cluster)?;
-        let names: Vec<_> = self.conf.nodes_of(cluster).map(|node| node.name.clone()).collect();
-        if !names.iter().any(|known| known == name) {
-            let name = name.to_owned();
-            return Err(EditError::NotFound { what: "node", name, there: names });
-        }
+        self.known_node(cluster, name)?;
         let is_it = |stanza: &Stanza<'_>| {
             stanza.kind == "node"
                 && stanza.get("cluster") == Some(cluster)
                 && stanza.get("name") == Some(name)
         };
-        let count = (names.len() - 1).to_string();
+        let count = (self.conf.nodes_of(cluster).count() - 1).to_string();
         self.change(|text| set(&without(text, is_it), cluster, "node_count", &count))
     }
 
@@ -278,6 +273,66 @@ impl ConfFile {
     ) -> Result<(), EditError> {
         self.known_cluster(cluster)?;
         self.change(|text| set(text, cluster, "heartbeat_mode", &mode.to_string()))
+    }
+
+    /// Gives a cluster another name, also for its nodes and regions.
+    ///
+    /// # Errors
+    /// If there is no such cluster, or the new name is not valid or in use.
+    pub fn rename_cluster(&mut self, name: &str, new: &str) -> Result<(), EditError> {
+        self.known_cluster(name)?;
+        check_cluster_name(new)?;
+        if self.conf.cluster(new).is_some() {
+            return Err(EditError::Exists { what: "cluster", name: new.to_owned() });
+        }
+        self.change(|text| {
+            let mut text = text.to_owned();
+            for (kind, key) in [("cluster", "name"), ("node", "cluster"), ("heartbeat", "cluster")]
+            {
+                let is_it = |s: &Stanza<'_>| s.kind == kind && s.get(key) == Some(name);
+                let stanzas = Stanza::parse_all(&text).unwrap_or_default();
+                for _ in 0..stanzas.into_iter().filter(is_it).count() {
+                    text = set_in(&text, is_it, key, new);
+                }
+            }
+            text
+        })
+    }
+
+    /// Changes a node; what is `None` stays.
+    ///
+    /// # Errors
+    /// If there is no such node, or the number or address is that of another node.
+    pub fn change_node(
+        &mut self,
+        cluster: &str,
+        name: &str,
+        number: Option<u8>,
+        address: Option<Ipv4Addr>,
+        port: Option<u16>,
+    ) -> Result<(), EditError> {
+        self.known_node(cluster, name)?;
+        let is_it = |s: &Stanza<'_>| {
+            s.kind == "node" && s.get("cluster") == Some(cluster) && s.get("name") == Some(name)
+        };
+        let values = [
+            ("number", number.map(|number| number.to_string())),
+            ("ip_address", address.map(|address| address.to_string())),
+            ("ip_port", port.map(|port| port.to_string())),
+        ];
+        self.change(|text| {
+            let given = values.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+            given.fold(text.to_owned(), |text, (key, value)| set_in(&text, is_it, key, value))
+        })
+    }
+
+    fn known_node(&self, cluster: &str, name: &str) -> Result<(), EditError> {
+        self.known_cluster(cluster)?;
+        let there: Vec<_> = self.conf.nodes_of(cluster).map(|node| node.name.clone()).collect();
+        if there.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        Err(EditError::NotFound { what: "node", name: name.to_owned(), there })
     }
 
     /// Checks that there is a cluster of that name.
@@ -412,9 +467,14 @@ fn end_line(text: &mut String) {
 
 /// Sets an attribute of a cluster in `text`.
 fn set(text: &str, cluster: &str, name: &str, value: &str) -> String {
+    let is_it = |s: &Stanza<'_>| s.kind == "cluster" && s.get("name") == Some(cluster);
+    set_in(text, is_it, name, value)
+}
+
+/// Sets an attribute of the first stanza that is meant.
+fn set_in(text: &str, is_it: impl Fn(&Stanza<'_>) -> bool, name: &str, value: &str) -> String {
     let stanzas = Stanza::parse_all(text).unwrap_or_default();
-    let is_it = |s: &&Stanza<'_>| s.kind == "cluster" && s.get("name") == Some(cluster);
-    let Some(stanza) = stanzas.iter().find(is_it) else { return text.to_owned() };
+    let Some(stanza) = stanzas.iter().find(|stanza| is_it(stanza)) else { return text.to_owned() };
     let lines = stanza.lines_of(name).unwrap_or(stanza.end..stanza.end);
     replace(text, &[lines], &format!("\t{name} = {value}\n"))
 }
@@ -514,6 +574,27 @@ node:
         assert_eq!(file.text(), text.replace("node_count=1", "node_count = 1") + "\n");
         file.remove_cluster("web").unwrap();
         assert_eq!(file.text(), "# ours\n# of web\n\nrobot:\n\tarms = 2\n\n");
+    }
+
+    #[test]
+    fn a_node_and_the_name_of_a_cluster_change_in_place() {
+        let mut file = story();
+        file.add_heartbeat("ovscluster", "0123456789ABCDEF0123456789ABCDEF").unwrap();
+        let before = file.text().to_owned();
+        let moved = Some(Ipv4Addr::new(10, 0, 0, 9));
+        file.change_node("ovscluster", "ovs002", Some(7), moved, None).unwrap();
+        let expected = before.replace("10.0.0.2", "10.0.0.9").replace("number = 1", "number = 7");
+        assert_eq!(file.text(), expected);
+        file.rename_cluster("ovscluster", "web").unwrap();
+        assert_eq!(file.text(), expected.replace("ovscluster", "web"));
+
+        let text = file.text().to_owned();
+        file.change_node("web", "ovs002", Some(0), None, None).unwrap_err();
+        file.change_node("web", "ovs002", None, Some(OURS), None).unwrap_err();
+        file.change_node("web", "ovs003", Some(9), None, None).unwrap_err();
+        file.rename_cluster("web", "a b").unwrap_err();
+        file.rename_cluster("web", "web").unwrap_err();
+        assert_eq!(file.text(), text);
     }
 
     #[test]

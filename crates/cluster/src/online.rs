@@ -445,6 +445,18 @@ impl<'k> Online<'k> {
         Ok(true)
     }
 
+    /// Takes a node out of a cluster that is online.
+    ///
+    /// # Errors
+    /// [`OnlineError::Busy`] while the cluster has a heartbeat region or a connection to it.
+    pub fn remove_node(&self, cluster: &str, node: &str) -> Result<(), OnlineError> {
+        let path = format!("{cluster}/node/{node}");
+        match self.kernel.exists(&format!("{}/{path}", self.root)) {
+            true => self.destroy(&path, &format!("node {node}")),
+            false => Ok(()),
+        }
+    }
+
     fn create(&self, path: &str) -> Result<(), OnlineError> {
         self.kernel.create_dir(&format!("{}/{path}", self.root)).map_err(|cause| {
             OnlineError::Refused { path: path.to_owned(), value: "a new folder".to_owned(), cause }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
+use ocfs2_cli::Failure;
+
+use crate::health::Condition;
 use crate::{Detail, Options};
 
 /// The output of --json: the fields of [`crate::json::Document`].
@@ -29,20 +32,50 @@ JSON:
         number       its number
         name         its name
         state        live, crashed or unknown; null with --wait 0
-        last_beat    crashed: its last heartbeat by its own clock, in seconds since 1970
+        last_beat    its last heartbeat by its own clock, in seconds since 1970
         silent_seconds
-                     crashed: how long ago that was by the clock of this computer
+                     how long ago that was by the clock of this computer
         reason       crashed: how that is known: watched (for its whole dead threshold), clock (it
                      missed two heartbeats, and the last one is old), stopped (it stopped its
                      heartbeat, or had none, and holds the slot) or cluster (its cluster of corosync
                      says that it does not use the volume); unknown: why, in words
       needs_fsck     whether crashed nodes hold slots, and no live one that would recover them
       error          why the nodes are not known
+      condition      with --check: ok, unknown, warning or critical
+      findings       with --check an array with an object for each thing that is wrong:
+        condition    how bad it is
+        kind         what it is: needs_fsck, not_recovered, errors, in_progress, unreadable,
+                     journal, to_be_fenced, no_quorum, silent, dirty_journal, not_unmounted,
+                     unknown
+        text         the same in words
     failures         an array with an object for each device that could not be looked at, or that
                      was named and is not a volume:
       device, device_escaped
                      as those of a volume
-      error          why it is not in the list";
+      error          why it is not in the list
+      condition      with --check: what that means; null if nobody asked for the device
+    condition        with --check: the worst of all
+
+MONITORING:
+  mounted.ocfs2 --check is a plugin for Nagios, Icinga and others. The exit status is
+
+    2 CRITICAL  A crashed node holds a slot: without a live node the volume needs fsck or a mount,
+                with one the others wait until it is recovered. A node of a cluster of corosync
+                has to be fenced, or the cluster has no quorum. The volume is marked as having
+                errors, a change of it by tunefs.ocfs2 was interrupted or goes on, its slot map or
+                a journal cannot be read, or a journal was aborted. A named device is not there, or
+                is not an OCFS2 volume.
+    1 WARNING   A node that holds a slot missed its heartbeats while they were watched. It may have
+                crashed a moment ago: the next check knows. A slot without a node has a dirty
+                journal. A local volume was not unmounted, and is not mounted here.
+    3 UNKNOWN   It is not known whether a node is alive. No volume was found, a device could not be
+                opened for lack of permission, or the command line is wrong.
+    0 OK        Nothing of this.
+
+  The first of these that applies counts. The line ends in figures: the numbers of volumes, mounts
+  (live nodes that hold slots), crashed nodes, nodes that are not known to be alive or crashed, and
+  dirty journals without a node; the age of the oldest heartbeat of live nodes, by the clock of this
+  computer. With -v the nodes of each volume follow.";
 
 /// List OCFS2 volumes, and the nodes that have them mounted.
 ///
@@ -62,7 +95,8 @@ JSON:
 /// asked instead; a node that failed and was not fenced yet is marked "(to be fenced)". Elsewhere they
 /// are unknown.
 ///
-/// The exit status is 0, or 1 if a named device cannot be read or is not an OCFS2 volume.
+/// The exit status is 0, or 1 if a named device cannot be read or is not an OCFS2 volume. That of
+/// --check is explained below.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mounted.ocfs2", version, after_long_help = JSON)]
 pub struct Cli {
@@ -73,6 +107,11 @@ pub struct Cli {
     /// Full detect: list the nodes that have the volume mounted
     #[arg(short = 'f', long)]
     pub full: bool,
+
+    /// Check the health of the volumes, for monitoring: print one line with figures, and exit with 0
+    /// (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN)
+    #[arg(long, conflicts_with_all = ["detect", "watch"])]
+    pub check: bool,
 
     /// Show the state of each node after its name, and explain on standard error how it is known
     /// and which devices could not be read
@@ -99,7 +138,7 @@ pub struct Cli {
     pub partition: Option<u32>,
 
     /// Watch the heartbeat for at most this long, instead of the dead threshold of the cluster;
-    /// with 0 list only the contents of the slot map
+    /// with 0 list only the contents of the slot map. With --check at least 5; there the default is 8
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
 
@@ -113,10 +152,24 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// The exit statuses for failures: also of a wrong command line, with `--check` those of a
+/// monitoring plugin, to which 1 means a warning.
+pub fn failure() -> Failure {
+    let unknown = Condition::Unknown.status();
+    match std::env::args_os().any(|arg| arg == "--check") {
+        true => Failure { usage: unknown, error: unknown },
+        false => Failure::default(),
+    }
+}
+
 impl Cli {
     /// The options for [`crate::list()`].
     pub fn options(&self) -> Options {
         let detail = match (self.full, self.wait) {
+            // A service that monitors waits for ten seconds by default.
+            (_, wait) if self.check => {
+                Detail::Health { max_wait: Duration::from_secs(wait.unwrap_or(8)) }
+            }
             (false, _) => Detail::Quick,
             (true, Some(0)) => Detail::SlotMap,
             (true, wait) => Detail::Nodes { max_wait: wait.map(Duration::from_secs) },
@@ -151,6 +204,9 @@ mod tests {
         assert_eq!(detail(&["x", "/dev/sdb"]), Detail::Quick);
         assert_eq!(detail(&["x", "-f"]), Detail::Nodes { max_wait: None });
         assert_eq!(detail(&["x", "-f", "--wait", "0"]), Detail::SlotMap);
+        let max_wait = Duration::from_secs(8);
+        assert_eq!(detail(&["x", "--check"]), Detail::Health { max_wait });
+        assert!(Cli::try_parse_from(["x", "--check", "-d"]).is_err());
         let max_wait = Some(Duration::from_secs(3));
         assert_eq!(detail(&["x", "-f", "--wait", "3"]), Detail::Nodes { max_wait });
     }

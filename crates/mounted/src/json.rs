@@ -1,17 +1,21 @@
 //! The list as JSON.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ocfs2_cli::encode::{json_escaped, json_path, json_path_escaped, json_text};
 use ocfs2_format::superblock::Stack;
 use ocfs2_volume::usage::{Evidence, State};
 use serde::Serialize;
 
+use crate::health::{Condition, Finding, worst};
 use crate::{Failure, Listing, NodeUse, Users, Volume, table};
 
 /// The whole document.
 #[derive(Debug, Serialize)]
 pub struct Document {
+    /// With `--check`: the condition of everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     /// The volumes found.
     pub volumes: Vec<VolumeEntry>,
     /// Devices that could not be examined, and named devices that are not volumes.
@@ -48,6 +52,12 @@ pub struct VolumeEntry {
     /// Whether crashed nodes hold slots and no live node could recover them; `null` if not asked
     /// for or not known.
     pub needs_fsck: Option<bool>,
+    /// With `--check`: the worst condition of `findings`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// With `--check`: what is wrong with it, the worst first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Vec<Finding>>,
     /// Why the nodes are not known.
     pub error: Option<String>,
 }
@@ -63,9 +73,9 @@ pub struct NodeEntry {
     pub name: Option<String>,
     /// `live`, `crashed` or `unknown`; `null` if not asked for.
     pub state: Option<&'static str>,
-    /// If crashed: its last heartbeat by its own clock, in seconds since 1970.
+    /// Its last heartbeat by its own clock, in seconds since 1970.
     pub last_beat: Option<u64>,
-    /// If crashed: the age of its last heartbeat by the clock of this machine, in seconds.
+    /// The age of its last heartbeat by the clock of this machine, in seconds.
     pub silent_seconds: Option<u64>,
     /// If crashed: how this is known: `watched` (for its whole dead threshold), `clock` (it missed
     /// two heartbeats and the last one is old), `stopped` (it stopped its heartbeat, or had none,
@@ -83,15 +93,34 @@ pub struct FailureEntry {
     pub device_escaped: Option<String>,
     /// Why it is not in the list.
     pub error: String,
+    /// With `--check`: what that means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
 }
 
 impl Document {
     /// Converts a listing made at `now`.
     pub fn new(listing: &Listing, now: SystemTime) -> Self {
         Self {
+            condition: None,
             volumes: listing.volumes.iter().map(|volume| VolumeEntry::new(volume, now)).collect(),
             failures: listing.failures.iter().map(FailureEntry::new).collect(),
         }
+    }
+
+    /// The same with what is wrong.
+    pub fn with_findings(listing: &Listing, now: SystemTime) -> Self {
+        let mut document = Self::new(listing, now);
+        document.condition = Some(listing.condition(now));
+        for (entry, volume) in document.volumes.iter_mut().zip(&listing.volumes) {
+            let findings = volume.findings(now);
+            entry.condition = Some(worst(&findings));
+            entry.findings = Some(findings);
+        }
+        for (entry, failure) in document.failures.iter_mut().zip(&listing.failures) {
+            entry.condition = failure.finding().map(|finding| finding.condition);
+        }
+        document
     }
 }
 
@@ -118,6 +147,8 @@ impl VolumeEntry {
             slots: sb.s_max_slots,
             nodes: nodes.map(|nodes| nodes.iter().map(|node| NodeEntry::new(node, now)).collect()),
             needs_fsck: judged.map(|_| volume.needs_fsck()),
+            condition: None,
+            findings: None,
             error,
         }
     }
@@ -125,12 +156,11 @@ impl VolumeEntry {
 
 impl NodeEntry {
     fn new(node: &NodeUse, now: SystemTime) -> Self {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
         let state = node.state.as_ref();
         let last_beat = match state {
-            Some(State::Crashed { last_beat: Some(time), .. }) => {
-                time.duration_since(UNIX_EPOCH).ok().map(|time| time.as_secs())
-            }
-            _ => None,
+            Some(State::Crashed { last_beat, .. }) => *last_beat,
+            _ => node.last_beat,
         };
         let (word, reason) = match state {
             None => (None, None),
@@ -151,8 +181,8 @@ impl NodeEntry {
             number: node.number,
             name: node.name.clone(),
             state: word,
-            last_beat,
-            silent_seconds: state.and_then(|s| s.silent_for(now)).map(|time| time.as_secs()),
+            last_beat: seconds(last_beat.and_then(|time| time.duration_since(UNIX_EPOCH).ok())),
+            silent_seconds: seconds(last_beat.and_then(|time| now.duration_since(time).ok())),
             reason,
         }
     }
@@ -164,6 +194,7 @@ impl FailureEntry {
             device: json_path(&failure.device),
             device_escaped: json_path_escaped(&failure.device),
             error: failure.cause.to_string(),
+            condition: None,
         }
     }
 }

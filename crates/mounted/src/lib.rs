@@ -1,15 +1,20 @@
 //! `mounted.ocfs2`: which OCFS2 volumes there are, and which nodes have them mounted.
 //!
-//! [`list()`] finds out, [`table`] and [`json`] show it, [`run`] is the program.
+//! [`list()`] finds out, [`table`] and [`json`] show it, [`health`] judges it for monitoring, [`run`]
+//! is the program.
 #![deny(missing_docs)]
 
 mod cli;
+pub mod health;
 pub mod json;
 mod list;
+mod monitor;
 mod notes;
 mod program;
 pub mod table;
 
-pub use cli::{Cli, command};
-pub use list::{Detail, Failure, FailureCause, Listing, NodeUse, Options, Users, Volume, list};
+pub use cli::{Cli, command, failure};
+pub use list::{
+    Detail, Failure, FailureCause, JournalTrouble, Listing, NodeUse, Options, Users, Volume, list,
+};
 pub use program::run;

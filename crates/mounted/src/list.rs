@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ocfs2_cluster::{ConfError, NodeNames, Sources, dead_threshold};
 use ocfs2_device::holders::{self, Holder};
@@ -14,8 +14,9 @@ use ocfs2_format::superblock::{Stack, SuperBlock};
 use ocfs2_users::regions::{GlobalRegions, all_devices};
 use ocfs2_users::{detect, usage_of};
 use ocfs2_volume::find::{FindError, resolve};
+use ocfs2_volume::recovery::JournalProblem;
 use ocfs2_volume::usage::{Clock, SampleOptions, State};
-use ocfs2_volume::{OpenVolumeError, VolumeOptions};
+use ocfs2_volume::{Error, OpenVolumeError, VolumeOptions};
 
 /// What to list.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,6 +42,11 @@ pub enum Detail {
         /// cluster.
         max_wait: Option<Duration>,
     },
+    /// Also whether the journals are as they should be.
+    Health {
+        /// Longest time to watch the heartbeat.
+        max_wait: Duration,
+    },
 }
 
 /// What was found.
@@ -65,6 +71,8 @@ pub struct Volume {
     pub superblock: SuperBlock,
     /// The nodes that hold its slots, if asked for.
     pub users: Users,
+    /// What is wrong with its journals, if asked for.
+    pub journals: Vec<JournalTrouble>,
     /// Why the names of its nodes could not be looked up.
     pub names_problem: Option<ConfError>,
 }
@@ -94,6 +102,17 @@ pub struct NodeUse {
     pub name: Option<String>,
     /// Whether it is alive; `None` if not asked for.
     pub state: Option<State>,
+    /// Its last heartbeat by its own clock, if it was read.
+    pub last_beat: Option<SystemTime>,
+}
+
+/// A journal that is not as it should be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JournalTrouble {
+    /// Its slot.
+    pub slot: u16,
+    /// What is wrong; `None` if it is only dirty, which a journal in use always is.
+    pub problem: Option<String>,
 }
 
 /// A device that is not in the list.
@@ -158,6 +177,14 @@ impl Volume {
         }
     }
 
+    /// The slots that no node has, and whose journals are dirty all the same: they have to be replayed.
+    pub fn dirty_free_slots(&self) -> impl Iterator<Item = u16> + '_ {
+        let is_taken = |slot| self.nodes().iter().any(|node| node.slot == slot);
+        let is_known = matches!(self.users, Users::Nodes(_));
+        let dirty = self.journals.iter().filter(move |it| it.problem.is_none() && is_known);
+        dirty.map(|it| it.slot).filter(move |slot| !is_taken(*slot))
+    }
+
     /// Whether crashed nodes hold slots and no live node could recover them.
     pub fn needs_fsck(&self) -> bool {
         let is = |wanted: fn(&State) -> bool| {
@@ -208,6 +235,7 @@ pub fn list(
                     is_named,
                     superblock,
                     users: Users::NotAsked,
+                    journals: Vec::new(),
                     names_problem: None,
                 });
             }
@@ -311,24 +339,58 @@ impl UserFinder<'_> {
         }
         let mut names = NodeNames::find(self.sources, volume.cluster().as_deref());
         volume.names_problem = names.problem.take();
-        let nodes = self.nodes(volume, device, &names);
-        volume.users = nodes.map_or_else(|err| Users::Unreadable(err.to_string()), Users::Nodes);
+        match open_volume(device) {
+            Ok(opened) => {
+                let before = self.journals(&opened);
+                let nodes = self.nodes(volume, &opened, &names);
+                // A node may mount, unmount or write its journal at any time: what two looks show
+                // counts.
+                let after = if before.is_empty() { Vec::new() } else { self.journals(&opened) };
+                volume.journals = before.into_iter().filter(|it| after.contains(it)).collect();
+                volume.users =
+                    nodes.map_or_else(|err| Users::Unreadable(err.to_string()), Users::Nodes);
+            }
+            Err(err) => volume.users = Users::Unreadable(err.to_string()),
+        }
+    }
+
+    /// What is wrong with the journals, if asked for.
+    fn journals(&self, opened: &ocfs2_volume::Volume) -> Vec<JournalTrouble> {
+        let Detail::Health { .. } = self.options.detail else { return Vec::new() };
+        let mut found = Vec::new();
+        for state in opened.journal_states() {
+            let slot = state.slot;
+            if state.is_dirty() {
+                found.push(JournalTrouble { slot, problem: None });
+            }
+            // Journals that differ from each other are no trouble.
+            let harmful = |problem: &&JournalProblem| {
+                use JournalProblem::{MissingFeatures, Smaller};
+                !matches!(problem, Smaller { .. } | MissingFeatures { .. })
+            };
+            let texts = state.problems.iter().filter(harmful).map(ToString::to_string);
+            found.extend(texts.map(|text| JournalTrouble { slot, problem: Some(text) }));
+        }
+        found
     }
 
     fn nodes(
         &self,
         volume: &Volume,
-        device: &Arc<dyn Device>,
+        opened: &ocfs2_volume::Volume,
         names: &NodeNames,
-    ) -> Result<Vec<NodeUse>, Box<dyn std::error::Error>> {
-        let opened = open_volume(device)?;
+    ) -> Result<Vec<NodeUse>, Error> {
         let named = |slot, number, state| {
             let name = names.get(number).filter(|_| !volume.is_local()).map(str::to_owned);
-            NodeUse { slot, number, name, state }
+            NodeUse { slot, number, name, state, last_beat: None }
         };
-        let Detail::Nodes { max_wait } = self.options.detail else {
-            let taken = opened.taken_slots()?.into_iter();
-            return Ok(taken.map(|taken| named(taken.slot, taken.node, None)).collect());
+        let max_wait = match self.options.detail {
+            Detail::Nodes { max_wait } => max_wait,
+            Detail::Health { max_wait } => Some(max_wait),
+            Detail::Quick | Detail::SlotMap => {
+                let taken = opened.taken_slots()?.into_iter();
+                return Ok(taken.map(|taken| named(taken.slot, taken.node, None)).collect());
+            }
         };
 
         // The threshold that a node states itself may be any number, so the wait is limited to that
@@ -344,13 +406,15 @@ impl UserFinder<'_> {
             _ => None,
         };
         let shared = shared.as_ref().map(|(device, region)| (device as &dyn Device, *region));
-        let usage = usage_of(&opened, shared, &sample, self.clock)?;
+        let usage = usage_of(opened, shared, &sample, self.clock)?;
 
         let mounted_here = volume.is_local() && self.is_mounted_here(&volume.device);
+        let last_beats = usage.last_beats;
         let slots = usage.slots.into_iter().map(|slot| {
             // For a local volume this machine knows at least whether it has mounted it itself.
             let state = if mounted_here { State::Live } else { slot.state };
-            named(slot.slot, slot.node, Some(state))
+            let last_beat = last_beats.get(&slot.node).copied();
+            NodeUse { last_beat, ..named(slot.slot, slot.node, Some(state)) }
         });
         Ok(slots.collect())
     }

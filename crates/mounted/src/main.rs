@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use ocfs2_mounted::Cli;
 
 fn main() -> ExitCode {
-    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| ocfs2_mounted::run(&cli))
+    ocfs2_cli::run(ocfs2_mounted::failure(), |cli: Cli| ocfs2_mounted::run(&cli))
 }

@@ -9,7 +9,7 @@ use ocfs2_cli::{Interrupt, Output, Status, is_terminal, print_json, print_note};
 use ocfs2_cluster::Sources;
 use ocfs2_volume::usage::{Clock, StoppedClock, SystemClock};
 
-use crate::{Cli, Listing, json, list, notes, table};
+use crate::{Cli, Listing, json, list, monitor, notes, table};
 
 /// Switch to the alternate screen of the terminal, and back.
 const ENTER: &str = "\x1b[?1049h";
@@ -51,6 +51,9 @@ impl Clock for PatientClock {
 /// If the list of devices cannot be read, or standard output cannot be written.
 pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let mut out = Output::stdout();
+    if cli.check {
+        return check(cli, &mut out);
+    }
     let Some(seconds) = cli.watch else {
         let listing = show(cli, &mut out, None)?;
         return Ok(if listing.has_failed() { Status::FAILURE } else { Status::SUCCESS });
@@ -70,6 +73,25 @@ pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     // Restores the terminal in any case.
     out.control(LEAVE)?;
     watched.map(|()| Status::INTERRUPTED)
+}
+
+/// A node writes its heartbeat every two seconds: in less than this a live one may seem silent.
+const LEAST_SECONDS: u64 = 5;
+
+/// Prints the condition of the volumes, which is also the exit status.
+fn check(cli: &Cli, out: &mut Output) -> anyhow::Result<Status> {
+    anyhow::ensure!(
+        cli.wait.is_none_or(|wait| wait >= LEAST_SECONDS),
+        "--check needs a --wait of at least {LEAST_SECONDS} s: a node writes its heartbeat every 2 s"
+    );
+    let listing = list(&cli.options(), &Sources::default(), &SystemClock::default())?;
+    let now = SystemTime::now();
+    if cli.json {
+        print_json(out, &json::Document::with_findings(&listing, now))?;
+    } else {
+        out.write_all(monitor::text(&listing, now, cli.verbose).as_bytes())?;
+    }
+    Ok(listing.condition(now).status())
 }
 
 /// Shows the list on the alternate screen until a signal arrives.

@@ -62,7 +62,8 @@ pub(crate) fn has_global_heartbeat(sb: &SuperBlock) -> bool {
     matches!(sb.stack(), Stack::O2cb { global_heartbeat: true })
 }
 
-fn users(users: &Users, now: SystemTime, states: bool) -> String {
+/// The nodes that hold the slots, in one cell.
+pub(crate) fn users(users: &Users, now: SystemTime, states: bool) -> String {
     match users {
         Users::NotAsked => String::new(),
         Users::HeartbeatDevice => "Heartbeat device".to_owned(),
@@ -140,7 +141,13 @@ mod tests {
     #[test]
     fn only_a_node_that_may_not_be_alive_has_more_than_its_name() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let node = |state| NodeUse { slot: 0, number: 7, name: Some("ovs\n1".to_owned()), state };
+        let node = |state| NodeUse {
+            slot: 0,
+            number: 7,
+            name: Some("ovs\n1".to_owned()),
+            state,
+            last_beat: None,
+        };
         let crashed = |seconds_before: i64| State::Crashed {
             last_beat: SystemTime::UNIX_EPOCH
                 .checked_add(Duration::from_secs((1_000_000 - seconds_before) as u64)),

@@ -1,13 +1,16 @@
 //! `o2cb`: the cluster's configuration, and the cluster in the kernel; `ocfs2_hb_ctl`, which the
-//! kernel runs after a volume is unmounted.
+//! kernel runs after a volume is unmounted; `o2cb_ctl`, which old agents call.
 //!
 //! The operations on files and the kernel are in `ocfs2-cluster`; the commands are here.
 #![deny(missing_docs)]
 
+mod attributes;
 mod check;
 mod cli;
 mod configure;
 mod corosync;
+pub mod ctl;
+mod ctl_list;
 mod edit;
 pub mod hb_ctl;
 mod heartbeat;

@@ -129,9 +129,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         Command::Offline { cluster } => {
             corosync::refuse(&kernel)?;
-            let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
             let references = References::default();
-            match up::offline(&kernel, &references, cluster.as_deref(), &mounted(&mounts))? {
+            match up::offline(&kernel, &references, cluster.as_deref(), &mounts_of_clusters())? {
                 Some(name) => writeln!(out, "Cluster {}: Offline", terminal(&name))?,
                 None => writeln!(out, "No cluster is online")?,
             }
@@ -180,7 +179,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
 }
 
 /// Reports what was changed in a cluster that was already online, and what could not be.
-fn tell_of_changes(registered: &Registered) {
+pub(crate) fn tell_of_changes(registered: &Registered) {
     for change in &registered.changed {
         print_note(format_args!("{change}: changed in the kernel"));
     }
@@ -204,7 +203,7 @@ fn global_heartbeat(online: &Online<'_>, conf: &ClusterConf, name: &str) -> Resu
 
 /// Tells the kernel the path of `ocfs2_hb_ctl`. The cluster works without it, so a failure is only
 /// worth a warning.
-fn tell_of_hb_ctl(kernel: &dyn Kernel) {
+pub(crate) fn tell_of_hb_ctl(kernel: &dyn Kernel) {
     let own = std::env::current_exe().ok().map(|path| path.with_file_name("ocfs2_hb_ctl"));
     let told = own.as_deref().and_then(Path::to_str).map(|path| up::show_hb_ctl(kernel, path));
     if let Some(Err(err)) = told {
@@ -248,6 +247,11 @@ fn choose(told: Option<&str>, sysconfig: &Sysconfig, conf: &ClusterConf) -> Resu
         ),
         (None, names) => bail!("say which cluster: {}", names.join(", ")),
     }
+}
+
+/// The mount points of volumes of a cluster on this host.
+pub(crate) fn mounts_of_clusters() -> Vec<String> {
+    mounted(&fs::read_to_string("/proc/self/mounts").unwrap_or_default())
 }
 
 /// The mount points of volumes of a cluster.

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ocfs2_format::Structure;
+use ocfs2_device::DeviceOptions;
 use ocfs2_format::heartbeat::HeartbeatBlock;
+use ocfs2_format::{Cpos, Structure};
+use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
 /// Runs `work` while `node` beats in the heartbeat region at byte `offset` of `image`, which has
 /// sectors of 512 bytes.
@@ -58,4 +60,29 @@ pub fn beat(image: &File, offset: u64, node: u8) {
     block.hb_cksum = HeartbeatBlock::checksum(&sector);
     block.encode(&mut sector).unwrap();
     image.write_all_at(&sector, offset + u64::from(node) * 512).unwrap();
+}
+
+/// Returns where the heartbeat region of the volume in `image` starts, in bytes.
+///
+/// # Panics
+/// If there is no such volume.
+pub fn heartbeat_offset(image: &Path) -> u64 {
+    let device = ocfs2_device::open(image, &DeviceOptions::default()).unwrap();
+    let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
+    volume.heartbeat_region().unwrap().offset_bytes
+}
+
+/// Makes `node` the holder of a slot of the volume in `image`, or frees the slot.
+///
+/// # Panics
+/// If there is no such slot.
+pub fn hold_slot(image: &Path, slot: u16, node: Option<u32>) {
+    let options = DeviceOptions { write: true, ..DeviceOptions::default() };
+    let device = ocfs2_device::open(image, &options).unwrap();
+    let volume = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
+    let inode = volume.system_file(SystemFile::SlotMap).unwrap();
+    let extent = volume.tree(&inode).unwrap().map(Cpos(0)).unwrap().unwrap();
+    let mut map = volume.read_block(extent.blkno).unwrap();
+    assert!(volume.slot_map_format().set(&mut map, slot, node));
+    device.write_at(&map, extent.blkno.offset_bytes(volume.block_size()).unwrap()).unwrap();
 }

@@ -22,7 +22,7 @@ mod scratch;
 pub mod vm;
 
 pub use fixture::{CLEAN, CRASHED, fixture, fixture_copy};
-pub use heartbeat::{beat, while_beating};
+pub use heartbeat::{beat, heartbeat_offset, hold_slot, while_beating};
 pub use limited::{c_fsck_run, c_fsck_within};
 pub use loop_device::LoopDevice;
 pub use manifest::{Listed, ListedExtent, Manifest, VolumePath, manifest, manifest_at};

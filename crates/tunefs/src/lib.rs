@@ -1,4 +1,4 @@
-//! `tunefs.ocfs2`: changes an existing volume.
+//! `tunefs.ocfs2`: changes an existing volume. `o2cluster`: shows and changes its cluster stack.
 #![deny(missing_docs)]
 
 mod change;
@@ -7,6 +7,7 @@ mod cli;
 mod features;
 mod glued;
 mod journals;
+pub mod o2cluster;
 mod online;
 mod program;
 mod query;
@@ -17,6 +18,7 @@ mod slots;
 mod sparse;
 mod stamp;
 mod steps;
+mod target;
 mod work;
 
 pub use cli::{Cli, JournalOptions, MountType, NewSize, Unit, command};
@@ -24,3 +26,4 @@ pub use glued::{glued, uuid_apart};
 pub use program::{change_volume, run};
 pub use query::{QueryError, query};
 pub use stamp::{StampError, stamp, stamped};
+pub use target::{Target, TargetError};

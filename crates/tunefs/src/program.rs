@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -135,9 +136,18 @@ fn status_of(err: &anyhow::Error) -> Status {
 }
 
 fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume> {
-    let device =
-        DeviceOptions { write, exclusive: write, partition: cli.partition, ..Default::default() };
-    let device = open(&cli.device, &device)?;
+    open_volume_at(&cli.device, cli.partition, write, options)
+}
+
+/// Opens the volume on the device `path` or in a partition of it.
+pub(crate) fn open_volume_at(
+    path: &Path,
+    partition: Option<u32>,
+    write: bool,
+    options: &VolumeOptions,
+) -> Result<Volume> {
+    let device = DeviceOptions { write, exclusive: write, partition, ..Default::default() };
+    let device = open(path, &device)?;
     let volume = Volume::open(device.clone(), options).map_err(|err| {
         let is_other = matches!(err, OpenVolumeError::NotOcfs2 { .. });
         let choose = ": --partition NUMBER chooses one";
@@ -146,7 +156,7 @@ fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume
             false => err.into(),
         }
     });
-    volume.with_context(|| shown(&cli.device))
+    volume.with_context(|| shown(path))
 }
 
 fn change(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> Result<()> {

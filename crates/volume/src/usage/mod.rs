@@ -5,6 +5,7 @@
 //! block stays the same for its dead threshold has crashed, and holds its slot until fsck or
 //! another node recovers it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -192,6 +193,8 @@ pub struct Usage {
     pub slots: Vec<SlotUse>,
     /// Nodes that beat without a slot: alive, or unknown for [`Unknown::TooShort`].
     pub without_slot: Vec<(u32, State)>,
+    /// The last heartbeat that each node wrote, by its own clock.
+    pub last_beats: BTreeMap<u32, SystemTime>,
     /// How long the heartbeat was watched.
     pub watched: Duration,
 }
@@ -238,7 +241,12 @@ impl Usage {
             node: taken.node,
             state: watch.state(taken.node, options, clock),
         });
-        Self { slots: slots.collect(), without_slot, watched: watch.watched }
+        Self {
+            slots: slots.collect(),
+            without_slot,
+            last_beats: watch.last_beats(),
+            watched: watch.watched,
+        }
     }
 
     /// As [`Usage::probe`], for an open volume, with the slot map read again at the end: a slot

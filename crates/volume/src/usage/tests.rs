@@ -75,6 +75,23 @@ fn a_node_that_beats_is_live_however_wrong_its_clock_is() {
 }
 
 #[test]
+fn the_last_beat_of_each_node_is_known_by_its_own_clock() {
+    let cluster = Cluster::new(|device, second| {
+        if second % 2 == 0 {
+            beat(device, 3, NOW - 50 + second, 77);
+        }
+    });
+    beat(&cluster.device, 3, NOW - 50, 77);
+    beat(&cluster.device, 4, NOW - 3600, 0);
+    let taken = vec![TakenSlot { slot: 0, node: 3 }];
+    let places = Places { taken, heartbeat: Heartbeat::OnVolume(REGION) };
+    let usage = Usage::probe(&cluster.device, &places, &SampleOptions::default(), &cluster);
+    assert_eq!(usage.last_beats.get(&3), Some(&time(NOW - 48)));
+    assert_eq!(usage.last_beats.get(&4), Some(&time(NOW - 3600)));
+    assert_eq!(usage.last_beats.len(), 2);
+}
+
+#[test]
 fn an_old_beat_is_a_crash_only_once_two_beats_were_missed() {
     let cluster = Cluster::new(|_, _| {});
     beat(&cluster.device, 0, NOW - 3600, 77);
@@ -265,7 +282,7 @@ fn a_region_that_may_not_be_the_right_one_only_proves_life() {
     let slots = vec![slot(State::Live), slot(crashed(NOW, Evidence::Stopped))];
     let too_short = Unknown::TooShort { watched: Duration::ZERO, threshold: Duration::ZERO };
     let without_slot = vec![(8, State::Live), (9, State::Unknown(too_short))];
-    let mut usage = Usage { slots, without_slot, watched: Duration::ZERO };
+    let mut usage = Usage { slots, without_slot, ..Usage::default() };
     usage.keep_only_signs_of_life(&Unknown::Global);
     assert_eq!(usage.slots, [slot(State::Live), slot(State::Unknown(Unknown::Global))]);
     assert_eq!(usage.without_slot, [(8, State::Live)]);

@@ -1,7 +1,8 @@
 //! Watching the beats of all nodes for a while, and what that shows about each of them.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ocfs2_format::heartbeat::{BEAT_INTERVAL_MS, MAX_NODES};
 
@@ -181,6 +182,19 @@ impl Watch {
     fn is_alive(&self, node: u32) -> bool {
         let seen = self.by_size.iter().filter_map(|nodes| nodes.get(node as usize));
         seen.into_iter().any(|node| node.changed && node.latest.is_some_and(|it| it.is_started()))
+    }
+
+    /// When each node wrote last, by its own clock.
+    pub fn last_beats(&self) -> BTreeMap<u32, SystemTime> {
+        let time = |node: &Node| node.latest.and_then(|beat| beat.time());
+        let times = |nodes: &[Node]| -> Vec<_> {
+            (0..).zip(nodes).filter_map(|(number, node)| Some((number, time(node)?))).collect()
+        };
+        let mut found: BTreeMap<_, _> = times(&self.nodes).into_iter().collect();
+        // What another size of a sector shows counts only with a sign of life, as for the state.
+        let others = self.by_size.iter().flat_map(|nodes| times(nodes));
+        found.extend(others.filter(|(number, _)| self.is_alive(*number)));
+        found
     }
 
     /// Nodes whose block says that their heartbeat is started.
