@@ -122,6 +122,30 @@ fn without_a_prefix_files_go_where_a_distribution_puts_them() {
 }
 
 #[test]
+fn systemd_takes_the_units_and_the_init_script_calls_the_program() {
+    let Some(analyze) = oracle("systemd-analyze") else { return };
+    let scratch = Scratch::new();
+    let prefix = scratch.join("usr");
+    install(&["--prefix", prefix.to_str().unwrap()], Path::new("/"));
+    let units = ["o2cb.service", "ocfs2.service"].map(|name| {
+        let unit = prefix.join("lib/systemd/system").join(name);
+        assert!(unit.is_file(), "{}", unit.display());
+        unit
+    });
+    let verified = Run::new(analyze).args(["verify", "--man=no"]).args(&units).success();
+    assert_eq!((verified.stdout.as_str(), verified.stderr.as_str()), ("", ""));
+    let script = prefix.join("etc/init.d/o2cb");
+    let enabled = Run::new(&script).args(["start", "--sysconfig", "/none"]).output();
+    assert!(enabled.status == 0 && enabled.stdout.is_empty(), "{enabled}");
+    if Path::new("/sys/kernel/config/cluster").exists() {
+        return;
+    }
+    let status = Run::new(&script).arg("online-status").output().expect_status(1);
+    assert_eq!(status.stdout, "offline\n");
+    assert_eq!(Run::new(&script).arg("offline").success().stdout, "No cluster is online\n");
+}
+
+#[test]
 fn a_c_tool_in_the_way_is_kept_and_still_found_as_the_judge() {
     if oracle("mkfs.ocfs2").is_none() {
         return;
