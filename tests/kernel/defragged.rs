@@ -82,15 +82,16 @@ fn files_in_pieces_are_put_together_while_they_are_mounted() -> Result<()> {
             // Pieces of the threshold need not lie in a row; the last cluster is not full.
             let most = if threshold == "1M" { 2 } else { 7 };
             assert!(after.parse::<u32>()? <= most, "{form}: {lines:?}");
-            assert!(lines[2].starts_with(&format!("{after} piece")), "{lines:?}");
             said("/mnt/tree/shared: 30 pieces\n");
             said("/mnt/tree/origin: 30 pieces\n");
             said("1 of 5 files moved");
             said("again\n");
             said("0 of 5 files moved");
             said("\"moved\": 1,");
-            said("refused\nstatus 1\n");
-            assert_eq!(output.matches("status 1").count(), 2, "{output}");
+            said("/tmp: it is not on an OCFS2 volume\nstatus 1\n");
+            said("so there is nothing to resume\nstatus 1\n");
+            // What is left is as good as it gets.
+            assert!(lines[2] == format!("{after} pieces"), "{lines:?}");
             let expected: Vec<_> = sums.lines().collect();
             let found: Vec<_> = output.lines().filter(|it| it.contains("  /mnt/tree/")).collect();
             assert_eq!(found, [&expected[..], &expected].concat(), "{form}");

@@ -75,8 +75,9 @@ pub(crate) fn handle(
         Err(err) => return Ok(Outcome::failed(&err)),
     };
     let look = || {
-        let extents = file.extents()?;
-        Ok(Layout::of(&extents, settings.threshold, settings.shared))
+        let (extents, cluster) = (file.extents()?, u64::from(file.cluster_size()?).max(1));
+        let end = file.size_bytes()? / cluster * cluster;
+        Ok(Layout::of(&extents, settings.threshold, settings.shared, end))
     };
     let before = match look() {
         Ok(layout) => layout,

@@ -23,22 +23,23 @@ struct Piece {
 
 impl Layout {
     /// The layout of a file with these extents, in order. Pieces from `threshold` bytes on are long
-    /// enough; unless `shared`, extents that other files share are not moved.
-    pub fn of(extents: &[Extent], threshold: u64, shared: bool) -> Self {
+    /// enough; unless `shared`, extents that other files share are not moved. Nothing can be moved from
+    /// byte `end` on: Linux moves whole clusters before the end of the file.
+    pub fn of(extents: &[Extent], threshold: u64, shared: bool, end: u64) -> Self {
         let mut pieces: Vec<Piece> = Vec::new();
         for extent in extents.iter().filter(|extent| !extent.flags.is_inline()) {
             let logical = extent.logical..extent.logical.saturating_add(extent.length);
-            let is_fixed = extent.flags.is_shared() && !shared;
-            let end = extent.physical.saturating_add(extent.length);
+            let is_fixed = extent.flags.is_shared() && !shared || logical.start >= end;
+            let place = extent.physical.saturating_add(extent.length);
             match pieces.last_mut() {
                 Some(last)
                     if last.logical.end == logical.start
                         && last.end == extent.physical
                         && last.is_fixed == is_fixed =>
                 {
-                    (last.logical.end, last.end) = (logical.end, end);
+                    (last.logical.end, last.end) = (logical.end, place);
                 }
-                _ => pieces.push(Piece { logical, end, is_fixed }),
+                _ => pieces.push(Piece { logical, end: place, is_fixed }),
             }
         }
         let mut layout = Self { pieces: 0, short: Vec::new() };
@@ -60,6 +61,9 @@ impl Layout {
             last = Some(piece);
         }
         layout.add(run, count);
+        for range in &mut layout.short {
+            range.end = range.end.min(end);
+        }
         layout
     }
 
@@ -95,7 +99,7 @@ mod tests {
     #[test]
     fn short_pieces_next_to_each_other_are_to_be_moved() {
         let of = |extents: &[Extent]| {
-            let layout = Layout::of(extents, 64 * K, false);
+            let layout = Layout::of(extents, 64 * K, false, u64::MAX);
             let short: Vec<_> = layout.short.iter().map(|it| (it.start / K, it.end / K)).collect();
             (layout.pieces, short)
         };
@@ -110,7 +114,7 @@ mod tests {
         assert_eq!(of(&[extent(0, 100, 4, 0), extent(4, 204, 64, 0)]), (2, vec![]));
         let shared = [extent(0, 100, 4, 0), extent(4, 204, 4, 0x2000), extent(8, 304, 4, 0)];
         assert_eq!(of(&shared), (3, vec![]));
-        assert_eq!(Layout::of(&shared, 64 * K, true).short, [0..12 * K]);
+        assert_eq!(Layout::of(&shared, 64 * K, true, u64::MAX).short, [0..12 * K]);
         let many = [
             extent(0, 100, 4, 0),
             extent(4, 200, 4, 0),
@@ -120,7 +124,10 @@ mod tests {
             extent(80, 600, 4, 0),
         ];
         assert_eq!(of(&many), (6, vec![(0, 8), (72, 84)]));
-        assert_eq!(Layout::of(&many, 64 * K, false).short_bytes(), 20 * K);
+        assert_eq!(Layout::of(&many, 64 * K, false, u64::MAX).short_bytes(), 20 * K);
+        // The last cluster is not full.
+        assert_eq!(Layout::of(&many, 64 * K, false, 82 * K).short, [0..8 * K, 72 * K..82 * K]);
+        assert_eq!(Layout::of(&many, 64 * K, false, 76 * K).short, [0..8 * K]);
         // Shared and not, in a row: one piece, which cannot be moved as a whole.
         assert_eq!(of(&[extent(0, 100, 4, 0x2000), extent(4, 104, 4, 0)]), (1, vec![]));
     }

@@ -73,6 +73,14 @@ impl Mounted {
         Ok(rustix::fs::fstatfs(&self.file)?.f_blocks)
     }
 
+    /// The size of the file in bytes.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
     /// Whether the volume is mounted read-only.
     ///
     /// # Errors
