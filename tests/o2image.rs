@@ -657,3 +657,39 @@ fn an_image_in_another_format_is_named_with_what_makes_a_volume_of_it() {
         }
     }
 }
+
+#[test]
+fn an_image_is_put_neither_in_its_own_place_nor_over_other_files() {
+    let scratch = Scratch::in_memory();
+    let source = fixture_copy("clean-512-local", &scratch);
+    let (image, link) = (scratch.join("image"), scratch.join("link"));
+    o2image(&[], &source, &image).expect_status(0);
+    std::os::unix::fs::symlink(&image, &link).unwrap();
+    let text = scratch.join("text");
+    fs::write(&text, "precious").unwrap();
+    let refuse = |options: &[&str], target: &Path, image: &Path, says: &str| {
+        let before = fs::read(target).ok();
+        let refused = o2image(options, target, image).expect_status(1);
+        assert!(refused.stderr.contains(says), "{refused}");
+        assert!(fs::read(target).ok() == before, "{says}");
+    };
+    let other = scratch.join("other");
+    fs::copy(&image, &other).unwrap();
+    for options in [&["-I", "-y"][..], &["-I", "-y", "-F"]] {
+        refuse(options, &image, &image, "is the image itself");
+        refuse(options, &link, &image, "is the image itself");
+        refuse(options, Path::new("/dev/ocfs2-none"), &image, "no such file or directory");
+    }
+    refuse(&["-I", "-y", "-r"], &source, &source, "is the image itself");
+    for target in [&text, &other] {
+        refuse(&["-I", "-y"], target, &image, "is a file that is not a volume; -F overwrites it");
+    }
+    let made = o2image(&["-I", "-y"], &scratch.join("new"), &image).expect_status(0);
+    assert!(made.stderr.contains("there is none: it becomes a file of "), "{made}");
+    // The only copy of what a crashed node wrote is not replaced by mistake.
+    let crashed = fixture_copy("crashed-512-local", &scratch);
+    let before = fs::read(&crashed).unwrap();
+    let refused = o2image(&["-r"], &source, &crashed).expect_status(1);
+    assert!(refused.stderr.contains("was not unmounted by all nodes"), "{refused}");
+    assert!(fs::read(&crashed).unwrap() == before);
+}

@@ -198,3 +198,55 @@ fn what_another_file_had_since_is_refused() {
     let restored = change(&image, &format!("undel <{other}> /back")).expect_status(0).stdout;
     assert!(restored.contains("and has what inode"), "{restored}");
 }
+
+#[test]
+fn what_is_left_of_the_earlier_of_two_deleted_files_is_refused() {
+    let scratch = Scratch::in_memory();
+    let folder = scratch.join("local");
+    std::fs::create_dir(&folder).unwrap();
+    let local = |name: &str, byte: u8, len: usize| {
+        std::fs::write(folder.join(name), vec![byte; len]).unwrap();
+        format!("write {} /{name}", folder.join(name).display())
+    };
+    let image = scratch.image("volume.img", 40 << 20);
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local", "-N", "2"]);
+    mkfs.args(["-b", "4K", "-C", "4K", "-J", "size=4M"]).arg(&image).success();
+    let (low, a, b) = (local("low", 1, 5), local("a", 2, 200_000), local("b", 3, 60_000));
+    let mut numbers = Vec::new();
+    for command in [&low, &a, "rm /a", "rm /low", &b, "rm /b"] {
+        change(&image, command).expect_status(0);
+        if command == a || command == b {
+            let name: &[u8] = if command == a { b"/a" } else { b"/b" };
+            numbers.push(open(&image).resolve(name).unwrap().blkno);
+        }
+    }
+    refuse(&image, numbers[0], &format!("which the deleted inode {} had as well", numbers[1]));
+    change(&image, &format!("undel <{}> /back", numbers[1])).expect_status(0);
+    let after = open(&image);
+    assert!(contents(&after, &after.resolve(b"/back").unwrap()) == vec![3; 60_000]);
+}
+
+#[test]
+fn a_damaged_log_is_not_replayed() {
+    let scratch = Scratch::in_memory();
+    let image = fixture_copy("crashed-512-local", &scratch);
+    let volume = open(&image);
+    let journal = volume.journal(0).unwrap();
+    let size = u64::from(volume.block_size().bytes());
+    // The second descriptor of a transaction: what begins with the first one is not complete.
+    let extents = volume.tree(&journal.inode).unwrap().extents().map(Result::unwrap);
+    let mut blocks =
+        extents.flat_map(|it| (0..u64::from(it.clusters) * 8).map(move |n| it.blkno.0 + n));
+    let is_descriptor = |blkno: &u64| {
+        let block = volume.read_blocks(Blkno(*blkno), 1).unwrap();
+        block.starts_with(&[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 1])
+    };
+    let second = blocks.by_ref().filter(|it| is_descriptor(it)).nth(1).unwrap();
+    let file = std::fs::File::options().write(true).open(&image).unwrap();
+    let bytes = vec![0x5a; size as usize];
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, second * size).unwrap();
+    let before = std::fs::read(&image).unwrap();
+    let refused = change(&image, "jr").expect_status(1);
+    assert!(refused.stderr.contains("nothing was replayed: fsck.ocfs2 -f"), "{refused}");
+    assert!(std::fs::read(&image).unwrap() == before);
+}

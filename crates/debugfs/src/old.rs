@@ -49,9 +49,11 @@ pub fn is_shown_by(command: &str, words: &[Vec<u8>]) -> bool {
 pub fn note(fs: &Fs, partition: Option<u32>, can_write: bool) -> Option<String> {
     let volume = &fs.volume;
     let has_newer = |slot: &u16| {
-        // What is damaged is reported where it is read.
-        let journal = volume.journal(*slot);
-        journal.is_ok_and(|journal| journal.is_dirty() && journal.superblock.s_start != 0)
+        match volume.journal(*slot) {
+            Ok(journal) => journal.is_dirty() && journal.superblock.s_start != 0,
+            // What a damaged journal holds is not known.
+            Err(_) => volume.journal_is_dirty(*slot).unwrap_or(true),
+        }
     };
     let slots: Vec<_> = (0..volume.max_slots()).filter(has_newer).collect();
     let which = match &slots[..] {

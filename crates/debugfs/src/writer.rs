@@ -13,6 +13,7 @@ use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::{Pass, Planned};
 use ocfs2_volume::journal::{Log, Transaction};
 use ocfs2_volume::recovery::{RecoverOptions, SlotRecovery, Writes};
+use ocfs2_volume::replay::LogEnd;
 use ocfs2_volume::undo::UndoDevice;
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
@@ -228,6 +229,12 @@ impl Writer {
         let below = Arc::clone(self.volume.device());
         let planned = Arc::new(OverlayDevice::within(below, size, PLANNED_BYTES));
         let recovered = self.volume.on(planned.clone()).recover(planned.as_ref(), &options);
+        // What a damaged log has lost is for fsck.ocfs2 to find: afterwards nothing shows it any more.
+        let mut ends = recovered.iter().filter_map(|it| Some((it.slot, it.replayed.as_ref()?.end)));
+        if let Some((slot, end)) = ends.find(|(_, end)| *end != LogEnd::Complete) {
+            let text = format!("slot {slot}: {end}; nothing was replayed: fsck.ocfs2 -f recovers");
+            return Err(Failure::Failed(format!("{text} the volume and says what is lost")));
+        }
         if let Some(err) = recovered.into_iter().find_map(|slot| slot.error) {
             return Err(Failure::Failed(format!("{err}; fsck.ocfs2 -y repairs what it can")));
         }

@@ -1,5 +1,6 @@
 //! What was found and done, over all files of a run.
 
+use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -76,7 +77,7 @@ impl Report {
         self.short_bytes += outcome.short_bytes;
         self.moved_bytes += outcome.moved;
         self.most.push((outcome.after, path.to_owned()));
-        self.most.sort_by(|a, b| b.0.cmp(&a.0));
+        self.most.sort_by_key(|(pieces, _)| Reverse(*pieces));
         self.most.truncate(WORST);
     }
 

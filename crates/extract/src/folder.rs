@@ -85,7 +85,13 @@ impl Folder {
     /// Gives what was made the rest: owner, mode, attributes, and last the times, by which a later
     /// copy knows that it is whole.
     fn restore(&mut self, it: &Copied<'_>, place: &Place<'_>) -> Result<(), CopyError> {
+        let refused = |it: &Self| it.refused.as_ref().map_or(0, |(count, _)| *count);
+        let before = refused(self);
         self.restore_all_but_times(it, place)?;
+        if refused(self) > before {
+            // It is not whole.
+            return Ok(());
+        }
         let path = self.place(it.path);
         set_times(it.inode, place).map_err(|err| CopyError::of_file(&err.into(), &path))
     }

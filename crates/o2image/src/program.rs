@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -114,8 +115,13 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
 fn is_replaced(cli: &Cli, interrupt: &Interrupt) -> Result<bool> {
     match there(&cli.image, &cli.device)? {
         There::Nothing | There::Image => Ok(true),
-        There::Volume if cli.force || cli.raw => Ok(true),
-        There::Volume => bail!(
+        There::Volume { owes } if cli.force || cli.raw && !owes => Ok(true),
+        There::Volume { owes: true } => bail!(
+            "{}: holds a volume that was not unmounted by all nodes; -F puts the new image in its \
+             place",
+            shown(&cli.image)
+        ),
+        There::Volume { owes: false } => bail!(
             "{}: holds a volume; -F puts the new image in its place, and -I puts an image onto a \
              volume",
             shown(&cli.image)
@@ -200,9 +206,20 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
         None => of_raw(path, &volume)?,
     };
     let needed = volume.geometry().blocks() * u64::from(volume.block_size().bytes());
+    verify_apart(path, target)?;
     let (there, mut occupant) = find_occupant(cli, interrupt)?;
+    let is_other = occupant.volume.is_none() && occupant.damaged.is_none();
+    if let Some(device) = there.as_deref().filter(|_| is_other && is_file(target) && !cli.force)
+        && !begins_with_zeros(device).with_context(|| shown(target))?
+    {
+        bail!("{}: is a file that is not a volume; -F overwrites it", shown(target));
+    }
     check_room(cli, there.as_deref(), needed)?;
     let gate = there.as_ref().map(|device| occupant.gate(device, target)).transpose()?;
+    if there.is_none() {
+        let path = shown(target);
+        print_note(format_args!("{path}: there is none: it becomes a file of {needed} bytes"));
+    }
     if lacks_contents(&volume, &blocks, interrupt) {
         print_warning(format!(
             "{} has no contents of files: theirs will be what is in their places on {} now",
@@ -240,6 +257,22 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     drop((gate, there));
     write(&*open_target(cli, Some(needed))?)?;
     Ok(Status::SUCCESS)
+}
+
+/// Fails if an image would be put in its own place.
+fn verify_apart(image: &Path, target: &Path) -> Result<()> {
+    let identity = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
+    if identity(image).is_some_and(|it| identity(target) == Some(it)) {
+        bail!("{}: is the image itself", shown(target));
+    }
+    Ok(())
+}
+
+/// Whether a file has no contents where those of all kinds of files begin.
+fn begins_with_zeros(device: &dyn Device) -> std::io::Result<bool> {
+    let mut bytes = vec![0; device.size_bytes().min(1 << 20) as usize];
+    device.read_at(&mut bytes, 0)?;
+    Ok(bytes.iter().all(|byte| *byte == 0))
 }
 
 /// What an error of an installation has left.

@@ -8,6 +8,7 @@ use ocfs2_cli::{human_size, shown};
 use ocfs2_device::holders::is_behind_loop;
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_volume::image::PackedImage;
+use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::qcow2;
 
@@ -19,7 +20,11 @@ pub enum There {
     /// A packed image, or one for QEMU.
     Image,
     /// A volume, which a raw image is as well.
-    Volume,
+    Volume {
+        /// Whether a journal of it has to be replayed, and is not that of the volume that is saved: it
+        /// may be the only one that has what is in there.
+        owes: bool,
+    },
     /// Another file, in words.
     Other(String),
 }
@@ -50,7 +55,7 @@ pub fn there(path: &Path, device: &Path) -> Result<There> {
         return Ok(There::Image);
     }
     if ocfs2_users::detect(&*file).with_context(|| shown(path))?.is_some() {
-        return Ok(There::Volume);
+        return Ok(There::Volume { owes: owes(path, device) });
     }
     let size = human_size(there.len());
     let what = ocfs2_probe::instead(&*file, "").map(|what| format!(": {what}"));
@@ -58,4 +63,17 @@ pub fn there(path: &Path, device: &Path) -> Result<There> {
         "is a file of {size} that is not an image{}",
         what.unwrap_or_default()
     )))
+}
+
+fn owes(path: &Path, device: &Path) -> bool {
+    let volume = |path: &Path| {
+        let device = open(path, &DeviceOptions::default()).ok()?;
+        Volume::open(device, &VolumeOptions::default()).ok()
+    };
+    let Some(there) = volume(path) else { return false };
+    let source = volume(device);
+    let log = |of: &Volume, slot| of.journal(slot).ok().map(|journal| journal.superblock);
+    (0..there.max_slots())
+        .filter(|slot| there.journal_is_dirty(*slot).unwrap_or(false))
+        .any(|slot| source.as_ref().is_none_or(|source| log(source, slot) != log(&there, slot)))
 }

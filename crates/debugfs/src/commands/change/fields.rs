@@ -310,14 +310,15 @@ fn verify_type(before: &[u8], after: &[u8]) -> Result<(), Failure> {
         let dinode = Dinode::decode(block).ok().filter(|_| block.starts_with(&Dinode::SIGNATURE));
         dinode.map(|dinode| dinode.i_mode & TYPE)
     };
-    match kind(before) == kind(after) {
-        true => Ok(()),
-        false => Err(Failure::Failed(
-            "i_mode would be that of another type of file, which is in its first digits; --direct \
-             sets it nevertheless"
-                .to_owned(),
-        )),
+    if kind(before) == kind(after) {
+        return Ok(());
     }
+    let permissions = Dinode::decode(after).map_or(0, |dinode| dinode.i_mode & !TYPE);
+    let mode = kind(before).unwrap_or_default() | permissions;
+    Err(Failure::Failed(format!(
+        "i_mode would be that of another type of file, which its first digits say: 0{mode:o} keeps \
+         the type"
+    )))
 }
 
 /// Fails if the size of an inode would change to one that its contents cannot have.

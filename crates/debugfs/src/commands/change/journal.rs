@@ -7,7 +7,6 @@ use std::path::Path;
 use ocfs2_format::Blkno;
 use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_volume::journal::Transaction;
-use ocfs2_volume::replay::LogEnd;
 
 use super::{counted, refused, say};
 use crate::commands::blocks::block;
@@ -165,9 +164,6 @@ pub(in super::super) fn jr(
                 counted(deleted, "orphan"),
             ),
         )?;
-        if let Some(end) = replayed.map(|it| it.end).filter(|end| *end != LogEnd::Complete) {
-            out.say(&format!("jr: slot {number}: {end}; fsck.ocfs2 -f checks what is lost"));
-        }
     }
     Ok(())
 }
