@@ -208,8 +208,10 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let needed = volume.geometry().blocks() * u64::from(volume.block_size().bytes());
     verify_apart(path, target)?;
     let (there, mut occupant) = find_occupant(cli, interrupt)?;
-    let is_other = occupant.volume.is_none() && occupant.damaged.is_none();
-    if let Some(device) = there.as_deref().filter(|_| is_other && is_file(target) && !cli.force)
+    // What is known is named by the question.
+    let is_unknown =
+        occupant.volume.is_none() && occupant.damaged.is_none() && occupant.others.is_empty();
+    if let Some(device) = there.as_deref().filter(|_| is_unknown && is_file(target) && !cli.force)
         && !begins_with_zeros(device).with_context(|| shown(target))?
     {
         bail!("{}: is a file that is not a volume; -F overwrites it", shown(target));
