@@ -88,8 +88,9 @@ impl Folder {
         let refused = |it: &Self| it.refused.as_ref().map_or(0, |(count, _)| *count);
         let before = refused(self);
         self.restore_all_but_times(it, place)?;
-        if refused(self) > before {
-            // It is not whole.
+        // It is not whole, and may be another time. Links and devices never have such attributes here.
+        let may_have = matches!(it.inode.kind(), Some(FileKind::Regular | FileKind::Directory));
+        if may_have && refused(self) > before {
             return Ok(());
         }
         let path = self.place(it.path);
