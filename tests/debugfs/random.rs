@@ -11,7 +11,7 @@ use crate::judge::Judge;
 use crate::writing::volume;
 
 /// Number of sequences of commands, unless `OCFS2_SEQUENCES` sets another one.
-const SEQUENCES: usize = 100;
+const SEQUENCES: usize = 60;
 /// Number of consecutive sequences that change the same volume.
 const IN_A_ROW: usize = 20;
 

@@ -13,7 +13,7 @@ use crate::judge::Judge;
 use crate::writing::change;
 
 /// Number of files per volume that are deleted and restored.
-const TRIED: usize = 8;
+const TRIED: usize = 5;
 
 fn open(image: &Path) -> Volume {
     let device = ocfs2_device::open(image, &Default::default()).unwrap();

@@ -84,7 +84,9 @@ fn judge(lab: &Lab, works: &[(&'static str, &str, &str)], points: &[Point]) -> R
 #[test]
 fn linux_finds_every_file_after_a_change_that_was_interrupted() -> Result<()> {
     const POINTS: [Point; 1] = [(7, AfterWrites::Tear)];
-    shared_out(&WORKS, |lab, works| judge(lab, &works, &POINTS))
+    // All of them at more points with --all.
+    let works: Vec<_> = WORKS.into_iter().step_by(2).collect();
+    shared_out(&works, |lab, works| judge(lab, &works, &POINTS))
 }
 
 #[test]
