@@ -218,11 +218,7 @@ impl ConfFile {
     /// [`EditError::NotFound`].
     pub fn remove_node(&mut self, cluster: &str, name: &str) -> Result<(), EditError> {
         self.known_node(cluster, name)?;
-        let is_it = |stanza: &Stanza<'_>| {
-            stanza.kind == "node"
-                && stanza.get("cluster") == Some(cluster)
-                && stanza.get("name") == Some(name)
-        };
+        let is_it = |stanza: &Stanza<'_>| is_node(stanza, cluster, name);
         let count = (self.conf.nodes_of(cluster).count() - 1).to_string();
         self.change(|text| set(&without(text, is_it), cluster, "node_count", &count))
     }
@@ -312,9 +308,7 @@ impl ConfFile {
         port: Option<u16>,
     ) -> Result<(), EditError> {
         self.known_node(cluster, name)?;
-        let is_it = |s: &Stanza<'_>| {
-            s.kind == "node" && s.get("cluster") == Some(cluster) && s.get("name") == Some(name)
-        };
+        let is_it = |stanza: &Stanza<'_>| is_node(stanza, cluster, name);
         let values = [
             ("number", number.map(|number| number.to_string())),
             ("ip_address", address.map(|address| address.to_string())),
@@ -463,6 +457,12 @@ fn end_line(text: &mut String) {
     if text.ends_with("\\\n") {
         text.push('\n');
     }
+}
+
+fn is_node(stanza: &Stanza<'_>, cluster: &str, name: &str) -> bool {
+    stanza.kind == "node"
+        && stanza.get("cluster") == Some(cluster)
+        && stanza.get("name") == Some(name)
 }
 
 /// Sets an attribute of a cluster in `text`.

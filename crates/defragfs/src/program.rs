@@ -55,14 +55,14 @@ impl<'a> Run<'a> {
     /// Handles all targets from the one with index `first` on, that one after a file.
     fn all(mut self, first: usize, mut after: Option<PathBuf>) -> Result<Status> {
         // Wrong words are noticed before any work.
-        for target in &self.cli.targets {
-            root_of(target)?;
-        }
+        let targets = self.cli.targets.iter();
+        let roots = targets.map(|target| root_of(target)).collect::<Result<Vec<_>>>()?;
         let mut report = Report::default();
         let mut out = Output::stdout();
-        for (index, target) in self.cli.targets.iter().enumerate().skip(first) {
+        let all = self.cli.targets.iter().zip(&roots).enumerate();
+        for (index, (target, root)) in all.skip(first) {
             let one = if self.cli.count { &mut Report::default() } else { &mut report };
-            self.target(index, target, after.take(), one)?;
+            self.target(index, root, after.take(), one)?;
             if self.cli.count && !self.cli.json {
                 one.print_count(target, &mut out)?;
             }
@@ -82,16 +82,15 @@ impl<'a> Run<'a> {
     fn target(
         &mut self,
         index: usize,
-        target: &Path,
+        root: &Path,
         after: Option<PathBuf>,
         report: &mut Report,
     ) -> Result<()> {
-        let root = root_of(target)?;
         let bar = progress(!self.cli.verbose && !self.cli.json);
         let task = if self.settings.only_looks { "Looking at files" } else { "Moving files" };
         bar.start(task, 0);
         let mut done = after.clone();
-        let (mut tree, mut count) = (Tree::new(&root, after)?, 0);
+        let (mut tree, mut count) = (Tree::new(root, after)?, 0);
         let mut out = Output::stdout();
         loop {
             let mut batch = Vec::new();
