@@ -693,3 +693,52 @@ fn an_image_is_put_neither_in_its_own_place_nor_over_other_files() {
     assert!(refused.stderr.contains("was not unmounted by all nodes"), "{refused}");
     assert!(fs::read(&crashed).unwrap() == before);
 }
+
+#[test]
+fn another_volume_is_only_replaced_with_f() {
+    let scratch = Scratch::in_memory();
+    let (source, target) =
+        (fixture_copy("clean-512-local", &scratch), fixture_copy("clean-1k-local", &scratch));
+    let image = scratch.join("image");
+    o2image(&[], &source, &image).expect_status(0);
+    let before = fs::read(&target).unwrap();
+    let refused = o2image(&["-I", "-y"], &target, &image).expect_status(1);
+    assert!(refused.stderr.contains("another volume: UUID "), "{refused}");
+    assert!(fs::read(&target).unwrap() == before);
+    o2image(&["-I", "-y", "-F"], &target, &image).expect_status(0);
+    assert_eq!(volume(&target).superblock().s_uuid, volume(&source).superblock().s_uuid);
+}
+
+#[test]
+fn a_device_that_was_cut_short_is_saved_as_far_as_it_goes() {
+    let scratch = Scratch::in_memory();
+    let source = fixture_copy("clean-1k-local", &scratch);
+    let size = source.metadata().unwrap().len();
+    let kept = size / 3;
+    File::options().write(true).open(&source).unwrap().set_len(kept).unwrap();
+    for options in [&[][..], &["-r"], &["-Q"], &["-r", "-a"]] {
+        let target = scratch.join("image");
+        let outcome = o2image(options, &source, &target).expect_status(3);
+        let said = format!("has {kept} bytes of {size} of the volume");
+        assert!(outcome.stderr.contains(&said), "{outcome}");
+        if options.contains(&"-r") {
+            assert_eq!(target.metadata().unwrap().len(), size);
+        }
+        if options.contains(&"-a") {
+            let (saved, there) = (fs::read(&target).unwrap(), fs::read(&source).unwrap());
+            let whole = volume(&target).system_file(ocfs2_volume::SystemFile::GlobalBitmap);
+            assert!(whole.is_ok() && saved[kept as usize..].iter().all(|byte| *byte == 0));
+            let (first, second) = (&saved[..1 << 20], &there[..1 << 20]);
+            assert!(first.iter().zip(second).all(|(ours, there)| ours == there || *ours == 0));
+        }
+        fs::remove_file(&target).unwrap();
+    }
+}
+
+#[test]
+fn a_volume_is_named_by_its_label_or_uuid_too() {
+    let scratch = Scratch::in_memory();
+    let outcome = o2image(&[], Path::new("UUID=00000000"), &scratch.join("image"));
+    outcome.expect_status(1);
+    assert!(!scratch.join("image").exists());
+}

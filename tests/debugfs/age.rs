@@ -64,3 +64,13 @@ fn what_the_note_advises_gives_what_a_recovery_of_the_volume_gives() {
     Run::new(program("fsck.ocfs2")).arg("-y").arg(&crashed).output().expect_status(1);
     assert_eq!(by_jr, copied(&crashed, &scratch, "by-fsck"));
 }
+
+#[test]
+fn o2info_says_it_where_it_shows_too() {
+    let crashed = fixture("crashed-4k-o2cb");
+    let ask =
+        |request: &str, image: &Path| Run::new(program("o2info")).arg(request).arg(image).output();
+    assert!(ask("--freeinode", &crashed).expect_status(0).stderr.contains(NOTE));
+    assert_eq!(ask("--volinfo", &crashed).expect_status(0).stderr, "");
+    assert_eq!(ask("--freeinode", &fixture("clean-4k-o2cb")).expect_status(0).stderr, "");
+}

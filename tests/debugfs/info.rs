@@ -268,3 +268,43 @@ fn packed_images_and_volumes_without_a_superblock_are_read() {
     saving(&[]).expect_status(1);
     saving(&["--superblock", "1"]).expect_status(0);
 }
+
+#[test]
+fn json_has_what_the_text_has_and_is_as_the_schema_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/o2info.schema.json");
+    let schema = serde_json::from_reader(std::fs::File::open(path).unwrap()).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let document = |image: &Path, arguments: &[&str], status| -> serde_json::Value {
+        let said = Run::new(program("o2info")).arg("--json").args(arguments).arg(image).output();
+        let said = said.expect_status(status);
+        let document = serde_json::from_str(&said.stdout).unwrap();
+        let wrong: Vec<_> = schema.iter_errors(&document).map(|err| err.to_string()).collect();
+        assert!(wrong.is_empty(), "{wrong:?}: {said}");
+        document
+    };
+    let image = fixture("clean-4k-o2cb");
+    let requests = ["--volinfo", "--mkfs", "--freeinode", "--freefrag", "64", "--fs-features"];
+    let of_file = ["--filestat", "--space-usage", "--path", "/n1/reflink/inline"];
+    let all = document(&image, &[&requests[..], &of_file].concat(), 0);
+    let text = ours(&image, &["--volinfo", "--mkfs", "--freefrag", "64"]).expect_status(0).stdout;
+    for (value, shown) in [
+        (&all["volinfo"]["uuid"], "UUID: "),
+        (&all["volinfo"]["slots"], "Node Slots: "),
+        (&all["volinfo"]["label"], "Label: "),
+        (&all["freefrag"]["free_clusters"], "Free clusters: "),
+        (&all["freefrag"]["free_chunks"], "Free chunks: "),
+    ] {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        assert!(text.contains(&format!("{shown}{value}")), "{shown}{value}: {text}");
+    }
+    assert!(text.contains(all["mkfs"].as_str().unwrap()));
+    assert_eq!(all["filestat"], all["space_usage"]);
+    assert_eq!(all["freeinode"].as_array().unwrap().len(), 4);
+    assert_eq!(all["errors"].as_array().unwrap().len(), 0);
+    // What fails is missing, and said in both places.
+    let some = document(&image, &["--volinfo", "--filestat", "--path", "/none"], 1);
+    assert!(some["filestat"].is_null() && some["volinfo"].is_object());
+    assert!(some["errors"][0].as_str().unwrap().starts_with("filestat: /none: "));
+    let none = document(Path::new("/dev/null"), &["--volinfo"], 1);
+    assert!(none["volinfo"].is_null() && none["errors"].as_array().unwrap().len() == 1);
+}

@@ -310,3 +310,27 @@ fn an_archive_goes_neither_into_json_nor_to_a_terminal() {
     let said = Run::new(script).args(["-qec", &line, "/dev/null"]).output();
     assert!(said.stdout.contains("nothing for a terminal"), "{said}");
 }
+
+#[test]
+fn an_image_without_contents_is_named() {
+    let scratch = Scratch::in_memory();
+    let folder = scratch.join("from");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("file"), vec![7; 100_000]).unwrap();
+    std::fs::write(folder.join("empty"), "").unwrap();
+    let image = filled(&scratch, &folder, "");
+    let raw = scratch.join("raw.img");
+    let note = "1 file are holes of ";
+    for (options, is_told) in [(&["-r"][..], true), (&["-r", "-a"], false)] {
+        Run::new(program("o2image")).args(options).arg(&image).arg(&raw).success();
+        let to = scratch.join("to");
+        std::fs::create_dir_all(&to).unwrap();
+        let copied = debugfs(&raw, &format!("rdump / {}", to.display())).output().expect_status(0);
+        assert_eq!(copied.stderr.contains(note), is_told, "{copied}");
+        let one = format!("dump /file {}", scratch.join("one").display());
+        let dumped = debugfs(&raw, &one).output().expect_status(0);
+        assert_eq!(dumped.stderr.contains("the contents are holes of"), is_told, "{dumped}");
+        std::fs::remove_dir_all(&to).unwrap();
+        std::fs::remove_file(&raw).unwrap();
+    }
+}

@@ -74,7 +74,7 @@ fn commands_of_a_file_are_done_to_the_end_and_one_that_fails_is_not_forgotten() 
     // Commands from a pipe are treated as those from a file.
     let piped = debugfs().arg(&image).stdin("cd //\npwd\ncd ..\nfoo").output().expect_status(1);
     assert_eq!(piped.stdout, "debugfs: cd //\ndebugfs: pwd\n//\ndebugfs: cd ..\ndebugfs: foo\n");
-    assert_eq!(piped.stderr, "foo: command not found\n");
+    assert_eq!(piped.stderr, "foo: command not found; help lists the commands\n");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Volumes that were not unmounted, and damaged ones: what may be changed, and what helps.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ocfs2_testing::{Outcome, Run, Scratch, fixture_copy, program};
@@ -288,4 +289,48 @@ fn a_field_of_a_group_or_a_record_is_set_as_set_does_it() {
         assert!(refused.stderr.contains(says), "{refused}");
     }
     assert!(fs::read(&image).unwrap() == before);
+}
+
+/// Each block of `/names` in turn, as zeros and as garbage.
+#[test]
+fn names_that_a_damaged_directory_lacks_are_not_missing_in_silence() {
+    for (name, dir, block_size) in
+        [("clean-512-local", "/names", 512), ("clean-4k-o2cb", "/n0", 4096)]
+    {
+        let scratch = Scratch::in_memory();
+        let image = fixture_copy(name, &scratch);
+        let show = |command: &str| {
+            Run::new(program("debugfs.ocfs2")).args(["-R", command]).arg(&image).output()
+        };
+        let listed = show(&format!("blocks {dir}")).expect_status(0).stdout;
+        let block: u64 = listed.split_whitespace().next().unwrap().parse().unwrap();
+        let whole = show(&format!("ls {dir}")).expect_status(0).stdout.lines().count();
+        let file = File::options().write(true).open(&image).unwrap();
+        for bytes in [vec![0; block_size], vec![0xa5; block_size]] {
+            file.write_all_at(&bytes, block * block_size as u64).unwrap();
+            let said = format!("Bad entry in directory block {block} at byte 0");
+            let list = show(&format!("ls {dir}")).expect_status(1);
+            assert!(list.stderr.contains(&said) && list.stdout.lines().count() < whole, "{list}");
+            let to = scratch.join("to");
+            fs::create_dir_all(&to).unwrap();
+            let copied = show(&format!("rdump {dir} {}", to.display())).expect_status(1);
+            assert!(copied.stderr.contains(&said), "{copied}");
+            assert!(
+                copied.stderr.contains("the copy is not complete: 1 file incomplete"),
+                "{copied}"
+            );
+            fs::remove_dir_all(&to).unwrap();
+            let tar = show(&format!("rdump --tar {dir} {}", scratch.join("tar").display()));
+            assert!(tar.expect_status(1).stderr.contains(&said));
+            fs::remove_file(scratch.join("tar")).unwrap();
+            let lost = show(&format!("stat {dir}/no-such-name")).expect_status(1);
+            assert!(lost.stderr.contains(&said), "{lost}");
+            let json =
+                Run::new(program("debugfs.ocfs2")).args(["--json", "-R", &format!("ls {dir}")]);
+            let json = json.arg(&image).output().expect_status(1);
+            assert!(json.stdout.contains(&said), "{json}");
+            let path = show("findpath <2>").expect_status(1);
+            assert!(path.stderr.contains("1 directory is damaged"), "{path}");
+        }
+    }
 }

@@ -305,3 +305,43 @@ fn what_no_journal_has_room_for_is_written_in_place() {
     assert!(done.stdout.contains("in place, as no journal has room for them"), "{done}");
     Judge::new(&image).judge("a large file");
 }
+
+#[test]
+fn a_copy_that_shares_contents_has_the_attributes_too() {
+    let scratch = Scratch::in_memory();
+    let image = volume(&scratch, "");
+    let large = scratch.join("value");
+    fs::write(&large, vec![b'v'; 5000]).unwrap();
+    change(&image, "ea_set /large user.color red").expect_status(0);
+    let set = format!("ea_set -f {} /large user.long", large.display());
+    change(&image, &set).expect_status(0);
+    change(&image, "reflink /large /shared").expect_status(0);
+    assert_eq!(shown(&image, "ea_list /shared"), shown(&image, "ea_list /large"));
+    assert_eq!(shown(&image, "ea_get /shared user.color"), "red\n");
+    assert_eq!(shown(&image, "ea_get /shared user.long").trim().len(), 5000);
+    Run::new(program("fsck.ocfs2")).arg("-fn").arg(&image).success();
+    change(&image, "sif /shared mtime 2026-01-02T03:04:05Z").expect_status(0);
+    let stated = shown(&image, "print /shared.i_mtime");
+    assert!(stated.contains("1767323045"), "{stated}");
+    assert!(
+        change(&image, "sif /shared mtime yesterday").expect_status(1).stderr.contains("no time")
+    );
+}
+
+/// Each block that is overwritten in place must not cost a write of its own to the undo file.
+#[test]
+fn what_is_written_in_place_is_saved_at_once_and_put_back() {
+    let scratch = Scratch::in_memory();
+    let image = volume(&scratch, "");
+    let (local, undo) = (scratch.join("local"), scratch.join("undo"));
+    fs::write(&local, vec![9; 20 << 20]).unwrap();
+    let before = fs::read(&image).unwrap();
+    let command = format!("write {} /big", local.display());
+    let run = Run::new(program("debugfs.ocfs2")).arg("-w").arg("--undo-file").arg(&undo);
+    let made = run.args(["-R", &command]).arg(&image).output().expect_status(0);
+    assert!(made.stdout.contains("in place"), "{made}");
+    let mut undone = std::ffi::OsString::from("--undo=");
+    undone.push(&undo);
+    Run::new(program("fsck.ocfs2")).arg(&undone).arg(&image).success();
+    assert!(fs::read(&image).unwrap() == before);
+}

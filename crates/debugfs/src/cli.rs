@@ -93,7 +93,7 @@ pub struct Cli {
     pub catastrophic: bool,
 
     /// Save what is overwritten to FILE, which must not exist: fsck.ocfs2 --undo=FILE puts it back
-    #[arg(long, value_name = "FILE", requires = "write")]
+    #[arg(short = 'z', long, value_name = "FILE", requires = "write")]
     pub undo_file: Option<PathBuf>,
 
     /// The device is an image that o2image made of the metadata of a volume

@@ -20,6 +20,14 @@ pub enum Problem {
     /// A block is not one of a directory's index.
     #[error("OCFS2 directory corrupted")]
     DirCorrupt,
+    /// An entry of a directory cannot be, and those after it are not found.
+    #[error("Bad entry in directory block {block} at byte {offset}: names behind it are missing")]
+    BadEntry {
+        /// The block.
+        block: ocfs2_format::Blkno,
+        /// Where the entry is in it.
+        offset: usize,
+    },
     /// A directory is needed.
     #[error("OCFS2 inode is not a directory")]
     NotDir,

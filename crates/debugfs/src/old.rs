@@ -47,15 +47,7 @@ pub fn is_shown_by(command: &str, words: &[Vec<u8>]) -> bool {
 /// The note, with what to do, if a journal holds something. A volume that is open for changes is
 /// mended in place.
 pub fn note(fs: &Fs, partition: Option<u32>, can_write: bool) -> Option<String> {
-    let volume = &fs.volume;
-    let has_newer = |slot: &u16| {
-        match volume.journal(*slot) {
-            Ok(journal) => journal.is_dirty() && journal.superblock.s_start != 0,
-            // What a damaged journal holds is not known.
-            Err(_) => volume.journal_is_dirty(*slot).unwrap_or(true),
-        }
-    };
-    let slots: Vec<_> = (0..volume.max_slots()).filter(has_newer).collect();
+    let slots = fs.volume.slots_with_newer();
     let which = match &slots[..] {
         [] => return None,
         [slot] => format!("the journal of slot {slot} is dirty"),

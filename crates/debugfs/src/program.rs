@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Interrupt, Output, Status, print_error, shown, terminal};
+use ocfs2_cli::{Interrupt, Output, Status, print_error, print_note, shown, terminal};
 use ocfs2_format::Blkno;
 
 use crate::Cli;
@@ -145,7 +146,27 @@ fn pager() -> Option<Child> {
     if pager == "__none__" || pager == "cat" {
         return None;
     }
+    if !is_there(&pager) {
+        print_note(format_args!("$PAGER: there is no {}", terminal(pager.as_bytes())));
+        return None;
+    }
     Command::new("sh").arg("-c").arg(pager).stdin(Stdio::piped()).spawn().ok()
+}
+
+/// Whether the program of a command line exists, as far as that can be seen.
+fn is_there(line: &OsStr) -> bool {
+    let first = line.as_bytes().split(u8::is_ascii_whitespace).find(|word| !word.is_empty());
+    let Some(program) = first.map(OsStr::from_bytes) else { return false };
+    // A shell may make another word of it.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(byte);
+    if !program.as_bytes().iter().all(is_plain) {
+        return true;
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    match program.as_bytes().contains(&b'/') {
+        true => Path::new(program).is_file(),
+        false => std::env::split_paths(&folders).any(|folder| folder.join(program).is_file()),
+    }
 }
 
 /// Runs commands from a file or a pipe.
@@ -227,6 +248,9 @@ fn encode(words: &[impl AsRef<OsStr>], is_json: bool) -> Result<Status> {
         ([letter], Some((block, other))) => Lock::new(*letter, Blkno(block), other),
         _ => None,
     };
+    if numbers.is_none() {
+        bail!("the block of a lock and its generation are numbers");
+    }
     let Some(lock) = lock else { bail!("there is no such lock") };
     let mut screen = Screen::standard().with_json(is_json);
     screen.begin(b"--encode")?;

@@ -64,12 +64,13 @@ pub struct Shell {
 
 /// The error of a volume that cannot be opened, with what is there instead.
 fn explained(err: OpenVolumeError, device: &dyn Device) -> anyhow::Error {
-    match err {
-        OpenVolumeError::NotOcfs2 { .. } => {
+    match &err {
+        OpenVolumeError::NotOcfs2 { backups } => {
             let choose = ": --partition NUMBER chooses one";
-            anyhow::anyhow!("{}", ocfs2_probe::explained(&err, device, choose))
+            let text = ocfs2_probe::explained(&err, device, choose, !backups.is_empty());
+            anyhow::anyhow!("{text}")
         }
-        err => err.into(),
+        _ => err.into(),
     }
 }
 
@@ -371,11 +372,15 @@ impl Shell {
         let words = words(line);
         let Some((name, arguments)) = words.split_first() else { return Done::Well };
         let name = terminal(name);
-        if matches!(name.as_str(), "quit" | "q") {
+        if commands::QUIT.contains(&name.as_str()) {
             return Done::Quit;
         }
         let Some(command) = commands::find(&name) else {
-            screen.say(&format!("{name}: command not found"));
+            let hint = match commands::closest(&name) {
+                Some(known) => format!("perhaps {known}"),
+                None => "help lists the commands".to_owned(),
+            };
+            screen.say(&format!("{name}: command not found; {hint}"));
             return Done::Badly;
         };
         let first = command.names.first().copied().unwrap_or_default();

@@ -67,17 +67,26 @@ impl DirBlock {
 
     /// All entries, up to the first impossible one.
     pub fn all_entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        let end = match self.has_trailer {
-            true => DirTrailer::offset(self.bytes.len()),
-            false => self.bytes.len(),
-        };
-        let bytes = self.bytes.get(..end).unwrap_or_default();
-        dir::entries(bytes).map_while(Result::ok).map(|entry| Entry {
+        dir::entries(self.bytes_of_entries()).map_while(Result::ok).map(|entry| Entry {
             inode: entry.header.inode,
             rec_len: entry.header.rec_len,
             file_type: entry.header.file_type,
             name: entry.name.to_vec(),
         })
+    }
+
+    /// Why entries are missing, if some are.
+    pub fn problem(&self) -> Option<Problem> {
+        let bad = dir::entries(self.bytes_of_entries()).find_map(Result::err)?;
+        Some(Problem::BadEntry { block: self.blkno, offset: bad.offset })
+    }
+
+    fn bytes_of_entries(&self) -> &[u8] {
+        let end = match self.has_trailer {
+            true => DirTrailer::offset(self.bytes.len()),
+            false => self.bytes.len(),
+        };
+        self.bytes.get(..end).unwrap_or_default()
     }
 
     /// The trailer, if there is one with the signature.
@@ -206,14 +215,15 @@ impl Fs {
 
     /// Finds the inode of a name in a directory.
     pub fn lookup(&self, dir: &Inode, name: &[u8]) -> Result<Blkno, Problem> {
-        let mut found = None;
+        let (mut found, mut problem) = (None, None);
         let walked = self.dir_blocks::<Problem>(dir, |block| {
             found = block.entries().find(|entry| entry.name == name);
+            problem = problem.take().or_else(|| block.problem());
             Ok(found.is_none())
         });
         match found {
             Some(entry) => Ok(entry.inode),
-            None => walked.and(Err(Problem::NotFound)),
+            None => walked.and(Err(problem.unwrap_or(Problem::NotFound))),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use ocfs2_cli::encode::unescaped;
 use ocfs2_cli::terminal;
+use ocfs2_volume::Timestamp;
 
 use crate::error::Failure;
 
@@ -136,6 +137,53 @@ pub fn count_of(word: &[u8]) -> Result<u64, Failure> {
     }
 }
 
+/// The time that an argument stands for: seconds since 1970, also after `@`; as RFC 3339 has it; as
+/// e2fsprogs has it (`YYYYMMDD`, with `HHMM` or `HHMMSS`, in UTC); `now`.
+///
+/// # Errors
+/// [`Failure::Failed`].
+pub fn time_of(word: &[u8]) -> Result<Timestamp, Failure> {
+    let text = terminal(word);
+    let wrong = || {
+        let forms = "seconds, also after @, 20261130010203, 2026-11-30T01:02:03Z, or now";
+        Failure::Failed(format!("{text} is no time: {forms}"))
+    };
+    let of_seconds = |seconds: u64| Timestamp { seconds: seconds as i64, nanoseconds: 0 };
+    if let Some(digits) = word.strip_prefix(b"@") {
+        return number(digits).map(of_seconds).ok_or_else(wrong);
+    }
+    let is_date = matches!(word.len(), 8 | 12 | 14) && word.iter().all(u8::is_ascii_digit);
+    if let Some(seconds) = number(word).filter(|_| !is_date) {
+        return Ok(of_seconds(seconds));
+    }
+    let parsed = match word {
+        b"now" => Ok(jiff::Timestamp::now()),
+        _ if is_date => date_of(&text),
+        _ => text.parse(),
+    };
+    let time = parsed.map_err(|_| wrong())?.as_nanosecond();
+    let (seconds, nanoseconds) = (time.div_euclid(NANOSECONDS), time.rem_euclid(NANOSECONDS));
+    Ok(Timestamp { seconds: seconds as i64, nanoseconds: nanoseconds as u32 })
+}
+
+/// Nanoseconds of a second.
+const NANOSECONDS: i128 = 1_000_000_000;
+
+/// A time of digits only.
+fn date_of(digits: &str) -> Result<jiff::Timestamp, jiff::Error> {
+    let form = match digits.len() {
+        8 => "%Y%m%d",
+        12 => "%Y%m%d%H%M",
+        _ => "%Y%m%d%H%M%S",
+    };
+    let parsed = jiff::fmt::strtime::parse(form, digits)?;
+    let time = match digits.len() {
+        8 => parsed.to_date()?.at(0, 0, 0, 0),
+        _ => parsed.to_datetime()?,
+    };
+    Ok(time.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +220,23 @@ mod tests {
         assert_eq!(of("ls "), (3, String::new(), 1));
         assert_eq!(of("ls \"a b"), (3, "a b".to_owned(), 1));
         assert_eq!(of("ls 'a b' /c"), (9, "/c".to_owned(), 2));
+    }
+
+    #[test]
+    fn times_are_seconds_or_dates() {
+        let of = |text: &str| time_of(text.as_bytes()).ok().map(|it| (it.seconds, it.nanoseconds));
+        for text in ["1767323045", "@1767323045", "2026-01-02T03:04:05Z", "20260102030405"] {
+            assert_eq!(of(text), Some((1_767_323_045, 0)), "{text}");
+        }
+        assert_eq!(of("20260102"), Some((1_767_312_000, 0)));
+        assert_eq!(of("202601020304"), Some((1_767_323_040, 0)));
+        assert_eq!(of("2026-01-02T03:04:05.5Z"), Some((1_767_323_045, 500_000_000)));
+        assert_eq!(of("1969-12-31T23:59:58.5Z"), Some((-2, 500_000_000)));
+        assert_eq!((of("0"), of("@20260102")), (Some((0, 0)), Some((20_260_102, 0))));
+        for text in ["", "@", "@now", "yesterday", "20261399", "20260102030461"] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert!(of("now").is_some_and(|(now, _)| now > 1_767_323_045));
     }
 
     #[test]

@@ -106,6 +106,10 @@ impl<D: Device> Device for CountingDevice<D> {
         self.inner.write_at(buf, offset)
     }
 
+    fn announce(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.inner.announce(buf, offset)
+    }
+
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.reserve(offset, len)
     }

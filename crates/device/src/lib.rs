@@ -87,6 +87,12 @@ pub trait Device: Send + Sync {
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Announces that `buf` will be written at `offset`, before the first of several writes: a device
+    /// that saves what it overwrites does that for all of them at once. Others do nothing.
+    fn announce(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Announces that `len` bytes at `offset` are about to be written, and nothing next to them.
     ///
     /// This makes small writes far apart many times faster in a sparse file, whose file system
@@ -133,6 +139,9 @@ macro_rules! delegate {
             }
             fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
                 (**self).write_at(buf, offset)
+            }
+            fn announce(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+                (**self).announce(buf, offset)
             }
             fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
                 (**self).reserve(offset, len)

@@ -55,6 +55,11 @@ impl<D: Device> Device for SliceDevice<D> {
         self.inner.write_at(buf, self.start + offset)
     }
 
+    fn announce(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        buffer_within(self.size, offset, buf)?;
+        self.inner.announce(buf, self.start + offset)
+    }
+
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
         end_within(self.size, offset, len)?;
         self.inner.reserve(self.start + offset, len)

@@ -145,7 +145,10 @@ impl Archive {
         let mut header = Header::new_ustar();
         let fields = header.as_old_mut();
         if !put(&mut fields.name, &path) {
+            // Before what is there for sparse files: some readers take the last name of a file.
+            let others = std::mem::take(&mut records.bytes);
             records.add(b"path", &path);
+            records.bytes.extend(others);
         }
         if !put(&mut fields.linkname, link) {
             records.add(b"linkpath", link);

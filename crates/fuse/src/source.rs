@@ -50,9 +50,9 @@ fn opened(device: Arc<dyn Device>) -> Result<Volume> {
         let volume = Volume::open(Arc::clone(&image) as Arc<dyn Device>, &options)?;
         return Ok(volume.on(Arc::new(OnlySaved(image))));
     }
-    if matches!(err, OpenVolumeError::NotOcfs2 { .. }) {
+    if let OpenVolumeError::NotOcfs2 { backups } = &err {
         let choose = ": --partition NUMBER chooses one";
-        bail!("{}", ocfs2_probe::explained(&err, &device, choose));
+        bail!("{}", ocfs2_probe::explained(&err, &device, choose, !backups.is_empty()));
     }
     Err(err.into())
 }

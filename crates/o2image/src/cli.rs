@@ -79,7 +79,8 @@ pub struct Cli {
     ///
     /// Lengths and trees are kept, indexes are correct, and fsck.ocfs2 finds the same problems as
     /// in the volume. Contents of small files, which are in their inodes, and values of attributes
-    /// become zeros. Owners, sizes and times stay. A damaged directory is reported, and a journal that has to be replayed is an error.
+    /// become zeros. Owners, sizes, times, the UUID, the name of the cluster and of lost+found stay.
+    /// A damaged directory is reported, and a journal that has to be replayed is an error.
     #[arg(short = 's', long, conflicts_with_all = ["all", "journals", "free", "unused", "install"])]
     pub scramble: bool,
 

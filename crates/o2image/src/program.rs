@@ -11,7 +11,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use ocfs2_cli::{Interrupt, Status, confirm, print_note, print_warning, progress, shown};
 use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_format::superblock::SuperBlock;
 use ocfs2_users::{Consent, Look, Occupant, usage_of};
+use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Planned;
 use ocfs2_volume::image::PackedImage;
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock};
@@ -35,6 +37,7 @@ const INCOMPLETE: Status = Status(3);
 /// What could not be done, and why.
 pub fn run(cli: &Cli) -> Result<Status> {
     let interrupt = Interrupt::install()?;
+    let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     if cli.install { put(cli, &interrupt) } else { save(cli, &interrupt) }
 }
 
@@ -47,14 +50,14 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
         device = Arc::new(PackedImage::open(device).with_context(|| shown(&cli.device))?);
     }
     let superblock = cli.superblock.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
-    let options = VolumeOptions { superblock, ..VolumeOptions::default() };
-    let volume = Volume::open(Arc::clone(&device), &options).map_err(|err| {
-        let is_other = matches!(err, OpenVolumeError::NotOcfs2 { .. });
-        let choose = ": --partition NUMBER chooses one";
-        match is_other {
-            true => anyhow!("{}", ocfs2_probe::explained(&err, &device, choose)),
-            false => err.into(),
+    let options = VolumeOptions { superblock, allow_short: true, ..VolumeOptions::default() };
+    let volume = Volume::open(Arc::clone(&device), &options).map_err(|err| match &err {
+        OpenVolumeError::NotOcfs2 { backups } => {
+            let choose = ": --partition NUMBER chooses one";
+            let text = ocfs2_probe::explained(&err, &device, choose, !backups.is_empty());
+            anyhow!("{text}")
         }
+        _ => err.into(),
     });
     let volume = volume.with_context(|| shown(&cli.device))?;
     if !is_packed {
@@ -94,7 +97,11 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let written = write_image(&volume, &selected, form, &mut sink, &*bar, interrupt);
     bar.finish();
     let Unreadable(unreadable) = written.with_context(|| shown(&cli.image))?;
-    let problems = selected.problems.iter().map(ToString::to_string);
+    let (size, found) = (volume.geometry().size_bytes(), device.size_bytes());
+    let cut = (found < size).then(|| {
+        format!("the device has {found} bytes of {size} of the volume: what lay behind is missing")
+    });
+    let problems = cut.into_iter().chain(selected.problems.iter().map(ToString::to_string));
     let unreadable = unreadable.iter().map(|range| match range.end - range.start {
         1 => format!("block {} cannot be read, and is zeros in the image", range.start),
         count => format!(
@@ -229,7 +236,7 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
             shown(target)
         ));
     }
-    if !agreed_to_install(cli, &occupant, interrupt).with_context(|| shown(target))? {
+    if !agreed_to_install(cli, &volume, &occupant, interrupt).with_context(|| shown(target))? {
         print_note("Aborting operation.");
         return Ok(Status::FAILURE);
     }
@@ -344,8 +351,23 @@ fn find_occupant(cli: &Cli, interrupt: &Interrupt) -> Result<(Option<Arc<dyn Dev
 }
 
 /// Whether the contents of the target may be overwritten. An error says what that would require.
-fn agreed_to_install(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool> {
+fn agreed_to_install(
+    cli: &Cli,
+    image: &Volume,
+    occupant: &Occupant,
+    interrupt: &Interrupt,
+) -> Result<bool> {
     interrupt.check()?;
+    let is_other = |there: &SuperBlock| there.s_uuid != image.superblock().s_uuid;
+    if let Some(there) = occupant.superblock.as_ref().filter(|there| is_other(there))
+        && occupant.consent() == Consent::Ask
+        && !cli.force
+    {
+        let (there, image) = (there.uuid_string(), image.superblock().uuid_string());
+        bail!(
+            "it holds another volume: UUID {there}, that of the image is {image}; -F overwrites it"
+        );
+    }
     match occupant.consent() {
         Consent::ForceAndAsk => {
             let advice = occupant.advice().map(|advice| format!("; {advice}"));

@@ -66,6 +66,10 @@ impl Source<'_> {
     /// Fills `bytes`, which are zeros, from `offset`, without reading holes.
     fn read_data(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
+        if end > self.device.size_bytes() {
+            // What a short device lacks is no hole.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let mut data = self.device.next_data(offset);
         while data.start < end && !data.is_empty() {
             let within = |at: u64| (at.min(end) - offset) as usize;

@@ -33,7 +33,7 @@ pub fn answer(source: &Source, request: Request) -> Result<String> {
 }
 
 /// The names of all features: compat, then incompat, then ro_compat.
-fn names(all: Features) -> Vec<&'static str> {
+pub(crate) fn names(all: Features) -> Vec<&'static str> {
     let parts = [
         Features { compat: all.compat, ..Default::default() },
         Features { incompat: all.incompat, ..Default::default() },
@@ -73,7 +73,7 @@ fn info(volume: &Traits) -> String {
 
 /// The line of the C tool as far as mkfs takes it, completed to an equivalent volume: without features
 /// that cannot be asked for, against those that a new volume would have, and with the cluster.
-fn mkfs(volume: &Traits, journal: u64, cluster: Option<&ClusterInfo>) -> String {
+pub(crate) fn mkfs(volume: &Traits, journal: u64, cluster: Option<&ClusterInfo>) -> String {
     let Traits { label, block_size, cluster_size, slots, features, .. } = volume;
     let can_be_set = |name: &str| FEATURES.iter().any(|it| it.name == name && it.selectable);
     let set = names(*features).into_iter().filter(|name| can_be_set(name)).map(str::to_owned);

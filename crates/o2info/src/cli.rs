@@ -90,6 +90,11 @@ struct Raw {
     #[arg(long, value_name = "PATH", requires = "of_files")]
     path: Option<PathBuf>,
 
+    /// Print one document of JSON instead of text, as docs/o2info.schema.json has it: sizes in bytes,
+    /// times in seconds
+    #[arg(long)]
+    json: bool,
+
     /// Read this partition of a disk or a disk image
     #[arg(long, value_name = "NUMBER")]
     partition: Option<u32>,
@@ -131,6 +136,8 @@ pub struct Cli {
     pub superblock: Option<u8>,
     /// A file on the device or image.
     pub path: Option<PathBuf>,
+    /// Whether the answers are one document of JSON.
+    pub json: bool,
 }
 
 impl Cli {
@@ -150,8 +157,10 @@ impl Cli {
             given.map(|(id, request)| (matches.index_of(id).unwrap_or(0), request)).collect();
         placed.sort_by_key(|(place, _)| *place);
         let requests = placed.into_iter().map(|(_, request)| request).collect();
-        let Raw { device, partition, path, superblock, cluster_coherent: is_coherent, .. } = raw;
-        Self { requests, device, is_coherent, partition, path, superblock }
+        let Raw {
+            device, partition, path, superblock, json, cluster_coherent: is_coherent, ..
+        } = raw;
+        Self { requests, device, is_coherent, partition, path, superblock, json }
     }
 }
 

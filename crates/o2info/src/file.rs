@@ -12,6 +12,7 @@ use ocfs2_format::dinode::{Arm, FileKind};
 use ocfs2_format::extent::ExtentFlags;
 use ocfs2_ioctl::Mounted;
 use ocfs2_volume::{Inode, Volume};
+use serde::Serialize;
 
 /// Bytes for which the score is calculated.
 const SCORED: u32 = 1 << 20;
@@ -55,6 +56,36 @@ impl Room {
     fn add_inline(&mut self) {
         self.extents += 1;
     }
+}
+
+/// The status of a file and the space it occupies, for JSON.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FileFacts {
+    path: String,
+    inode: u64,
+    mode: u32,
+    size_bytes: u64,
+    allocated_bytes: u64,
+    block_size: u32,
+    cluster_size: u32,
+    clusters: u64,
+    extents: u64,
+    shared_clusters: u64,
+    unwritten_clusters: u64,
+    hole_clusters: u64,
+    links: u64,
+    uid: u32,
+    gid: u32,
+    accessed: Time,
+    modified: Time,
+    changed: Time,
+}
+
+/// Time since 1970.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Time {
+    seconds: i64,
+    nanoseconds: i64,
 }
 
 /// What stat(1) shows of a file, and the space it occupies.
@@ -158,6 +189,33 @@ impl FileStatus {
             owner: (dinode.i_uid, dinode.i_gid),
             times: times.map(|time| (time.seconds, time.nanoseconds.into())),
         })
+    }
+
+    /// The status as values.
+    pub(crate) fn facts(&self) -> FileFacts {
+        let Room { extents, clusters, shared, unwritten, holes, .. } = self.room;
+        let times = self.times.map(|(seconds, nanoseconds)| Time { seconds, nanoseconds });
+        let [accessed, modified, changed] = times;
+        FileFacts {
+            path: self.path.clone(),
+            inode: self.inode,
+            mode: self.mode,
+            size_bytes: self.size,
+            allocated_bytes: self.blocks.saturating_mul(SECTOR),
+            block_size: self.block_size,
+            cluster_size: self.cluster_size,
+            clusters,
+            extents,
+            shared_clusters: shared,
+            unwritten_clusters: unwritten,
+            hole_clusters: holes,
+            links: self.links,
+            uid: self.owner.0,
+            gid: self.owner.1,
+            accessed,
+            modified,
+            changed,
+        }
     }
 
     /// The answer to `--space-usage`.

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use ocfs2_ioctl::Mounted;
 use ocfs2_volume::Volume;
 use ocfs2_volume::allocator::Group;
+use serde::Serialize;
 
 /// Number of rows, by powers of two of the extent size.
 const ROWS: usize = 32;
@@ -13,6 +14,30 @@ const ROWS: usize = 32;
 /// Free extents of one power of two.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Row {
+    extents: u64,
+    clusters: u64,
+}
+
+/// The fragmentation of free space, for JSON.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FreeFragFacts {
+    block_size: u32,
+    cluster_size: u32,
+    clusters: u64,
+    free_clusters: u64,
+    shortest_bytes: Option<u64>,
+    longest_bytes: u64,
+    average_bytes: u64,
+    chunk_bytes: Option<u64>,
+    chunks: Option<u64>,
+    free_chunks: Option<u64>,
+    extents: Vec<FreeExtents>,
+}
+
+/// The free extents from a size on to its double.
+#[derive(Clone, Debug, Serialize)]
+struct FreeExtents {
+    from_bytes: u64,
     extents: u64,
     clusters: u64,
 }
@@ -99,6 +124,32 @@ impl FreeFrag {
             let first = (run.start as u64).div_ceil(self.chunk);
             let end = run.end as u64 / self.chunk;
             self.free_chunks += end.saturating_sub(first);
+        }
+    }
+
+    /// The report as values.
+    pub(crate) fn facts(&self) -> FreeFragFacts {
+        let bytes = |clusters: u64| clusters.saturating_mul(self.cluster_size.into());
+        let is_cut = self.kib != 0;
+        let rows = self.rows.iter().enumerate().filter(|(_, row)| row.extents > 0);
+        FreeFragFacts {
+            block_size: self.block_size,
+            cluster_size: self.cluster_size,
+            clusters: self.total,
+            free_clusters: self.free,
+            shortest_bytes: self.shortest.map(bytes),
+            longest_bytes: bytes(self.longest),
+            average_bytes: bytes(self.average),
+            chunk_bytes: is_cut.then_some(self.kib * 1024),
+            chunks: is_cut.then(|| self.total.div_ceil(self.chunk.max(1))),
+            free_chunks: is_cut.then_some(self.free_chunks),
+            extents: rows
+                .map(|(power, row)| FreeExtents {
+                    from_bytes: bytes(1 << power),
+                    extents: row.extents,
+                    clusters: row.clusters,
+                })
+                .collect(),
         }
     }
 

@@ -7,6 +7,7 @@ mod answer;
 mod cli;
 mod file;
 mod freefrag;
+mod json;
 mod program;
 mod source;
 

@@ -3,17 +3,25 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use ocfs2_cli::{Output, Status, print_error, shown};
+use ocfs2_cli::{Output, Status, print_error, print_json, print_note, shown};
 
-use crate::{Cli, Source, answer};
+use crate::json::Document;
+use crate::{Cli, Request, Source, answer};
 
 /// Answers the requests in `cli`.
 ///
 /// # Errors
 /// If the volume cannot be opened, or standard output cannot be written.
 pub fn run(cli: &Cli) -> Result<Status> {
-    let source = Source::open(cli).with_context(|| shown(&cli.device))?;
     let mut out = Output::stdout();
+    if cli.json {
+        let document = Document::of(cli);
+        document.errors.iter().for_each(|text| print_error(&anyhow::anyhow!("{text}")));
+        print_json(&mut out, &document)?;
+        return Ok(Status(document.exit_status));
+    }
+    let source = Source::open(cli).with_context(|| shown(&cli.device))?;
+    note_age(&source, cli);
     let mut status = Status::SUCCESS;
     for request in &cli.requests {
         match answer(&source, *request) {
@@ -25,4 +33,28 @@ pub fn run(cli: &Cli) -> Result<Status> {
         }
     }
     Ok(status)
+}
+
+/// Reports on standard error that the journals hold something newer, before an answer that it can concern.
+pub(crate) fn note_age(source: &Source, cli: &Cli) {
+    let Source::Volume(volume, _) = source else { return };
+    let is_concerned = |request: &Request| {
+        !matches!(request, Request::FsFeatures | Request::VolInfo | Request::Mkfs)
+    };
+    if !cli.requests.iter().any(is_concerned) {
+        return;
+    }
+    let slots = volume.slots_with_newer();
+    let which = match &slots[..] {
+        [] => return,
+        [slot] => format!("the journal of slot {slot} is dirty"),
+        _ => {
+            let slots: Vec<_> = slots.iter().map(u16::to_string).collect();
+            format!("the journals of slots {} are dirty", slots.join(", "))
+        }
+    };
+    let device = shown(&cli.device);
+    print_note(format_args!(
+        "{device}: {which}, and what is shown may be older than their contents"
+    ));
 }

@@ -232,11 +232,12 @@ fn open_volume(device: &Path, partition: Option<u32>, backup: Option<u8>) -> Res
     }
     let superblock = backup.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
     let options = VolumeOptions { allow_short: true, superblock, ..Default::default() };
-    Volume::open(opened.clone(), &options).map_err(|err| match err {
-        OpenVolumeError::NotOcfs2 { .. } => {
+    Volume::open(opened.clone(), &options).map_err(|err| match &err {
+        OpenVolumeError::NotOcfs2 { backups } => {
             let choose = ": --partition NUMBER chooses one";
-            anyhow::anyhow!("{}; {hint}", ocfs2_probe::explained(&err, &opened, choose))
+            let text = ocfs2_probe::explained(&err, &opened, choose, !backups.is_empty());
+            anyhow::anyhow!("{text}; {hint}")
         }
-        err => err.into(),
+        _ => err.into(),
     })
 }

@@ -36,10 +36,12 @@ pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
 }
 
 /// Returns the error about a missing superblock followed by what is on `device` instead, if that is
-/// known, see [`instead`]; otherwise by what helps if there was a volume.
-pub fn explained(err: &dyn Display, device: &dyn Device, choose: &str) -> String {
+/// known, see [`instead`]; otherwise by what helps if there was a volume. `has_backup` says whether
+/// there is a good backup of the superblock.
+pub fn explained(err: &dyn Display, device: &dyn Device, choose: &str, has_backup: bool) -> String {
     match instead(device, choose) {
         Some(instead) => format!("{err}; {instead}"),
+        None if has_backup => format!("{err}; fsck.ocfs2 -f restores the superblock from one"),
         None => format!("{err}; if there was a volume, fsck.ocfs2 --salvage looks for its rest"),
     }
 }
@@ -82,7 +84,7 @@ mod tests {
         let told = |start: &[u8], size| {
             let device = MemoryDevice::new(size);
             device.write_at(start, 0).unwrap();
-            explained(&"no volume", &device, "")
+            explained(&"no volume", &device, "", false)
         };
         assert!(told(b"x", 4 << 20).contains("--salvage"));
         let qcow2 = told(b"QFI\xfb\0\0\0\x03", 4 << 20);

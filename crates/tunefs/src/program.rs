@@ -148,13 +148,13 @@ pub(crate) fn open_volume_at(
 ) -> Result<Volume> {
     let device = DeviceOptions { write, exclusive: write, partition, ..Default::default() };
     let device = open(path, &device)?;
-    let volume = Volume::open(device.clone(), options).map_err(|err| {
-        let is_other = matches!(err, OpenVolumeError::NotOcfs2 { .. });
-        let choose = ": --partition NUMBER chooses one";
-        match is_other {
-            true => anyhow::anyhow!("{}", ocfs2_probe::explained(&err, &device, choose)),
-            false => err.into(),
+    let volume = Volume::open(device.clone(), options).map_err(|err| match &err {
+        OpenVolumeError::NotOcfs2 { backups } => {
+            let choose = ": --partition NUMBER chooses one";
+            let text = ocfs2_probe::explained(&err, &device, choose, !backups.is_empty());
+            anyhow::anyhow!("{text}")
         }
+        _ => err.into(),
     });
     volume.with_context(|| shown(path))
 }

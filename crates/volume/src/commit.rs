@@ -236,7 +236,8 @@ impl Volume {
             .collect()
     }
 
-    /// Writes the changes of the blocks in `unused`, which nothing points to.
+    /// Writes the changes of the blocks in `unused`, which nothing points to. New inodes come last: an
+    /// interruption leaves none whose contents are not there, which fsck would take for a file.
     fn write_unused<D: Device>(
         &self,
         overlay: &OverlayDevice<D>,
@@ -244,14 +245,21 @@ impl Volume {
         device: &dyn Device,
     ) -> Result<(), CommitError> {
         let failed = |blkno| move |source| CommitError::Write { blkno, source };
-        overlay.for_each_change(|offset, bytes| {
-            let blkno = Blkno(offset >> self.block_size().bits());
-            match unused.contains(&blkno) {
-                true => device.write_at(bytes, offset).map_err(failed(blkno)),
-                false => Ok(()),
+        for inodes in [false, true] {
+            let mut is_any = false;
+            overlay.for_each_change(|offset, bytes| {
+                let blkno = Blkno(offset >> self.block_size().bits());
+                if bytes.starts_with(&Dinode::SIGNATURE) != inodes || !unused.contains(&blkno) {
+                    return Ok(());
+                }
+                is_any = true;
+                device.write_at(bytes, offset).map_err(failed(blkno))
+            })?;
+            if is_any {
+                device.flush().map_err(failed(SUPERBLOCK_BLKNO))?;
             }
-        })?;
-        device.flush().map_err(failed(SUPERBLOCK_BLKNO))
+        }
+        Ok(())
     }
 }
 
@@ -318,6 +326,11 @@ impl Volume {
             device.flush().map_err(|source| CommitError::Write { blkno, source })
         };
         self.reserve_changes(overlay, device)?;
+        overlay.for_each_change(|offset, bytes| {
+            let blkno = Blkno(offset >> self.block_size().bits());
+            let announced = device.announce(bytes, offset);
+            announced.map_err(|source| CommitError::Write { blkno, source })
+        })?;
         let mut superblocks = BTreeMap::new();
         // A superblock that cannot be used needs no mark.
         let found = self.found_superblock();

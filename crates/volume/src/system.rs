@@ -188,6 +188,16 @@ impl Volume {
         Ok(inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0)
     }
 
+    /// The slots whose journals hold something newer than the blocks of the volume, as far as that is
+    /// known: also those that are marked dirty and cannot be read.
+    pub fn slots_with_newer(&self) -> Vec<u16> {
+        let has_newer = |slot: &u16| match self.journal(*slot) {
+            Ok(journal) => journal.is_dirty() && journal.superblock.s_start != 0,
+            Err(_) => self.journal_is_dirty(*slot).unwrap_or(true),
+        };
+        (0..self.max_slots()).filter(has_newer).collect()
+    }
+
     pub(crate) fn journal_inode(&self, slot: u16) -> Result<Inode, Error> {
         let inode = match self.system_file(SystemFile::Journal(slot)) {
             Err(err @ Error::Checksum { .. }) => self.torn_journal_inode(slot).ok_or(err)?,

@@ -50,6 +50,10 @@ pub(super) fn list(fs: &Fs, blkno: Blkno, is_long: bool, out: &mut Screen) -> Re
                 Err(err) => return Err(err),
             }
         }
+        if let Some(problem) = block.problem() {
+            is_whole = false;
+            out.say(&format!("ls: {problem}"));
+        }
         Ok(true)
     })?;
     if is_whole { Ok(()) } else { Err(Failure::Said) }

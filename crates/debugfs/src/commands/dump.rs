@@ -15,6 +15,7 @@ use ocfs2_volume::Inode;
 
 use super::files::inode_of;
 use super::option;
+use super::rdump::lies_in_holes;
 use crate::error::{Explain, Failure, of_file};
 use crate::screen::Screen;
 use crate::shell::Shell;
@@ -47,6 +48,13 @@ pub(super) fn dump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
             }
             Err(err) => return Err(err.into()),
         }
+    }
+    if lies_in_holes(fs, &inode) {
+        out.note(&format!(
+            "dump: note: the contents are holes of {}, and zeros in the copy: an image that was made \
+             without -a has none",
+            shown(&fs.device)
+        ));
     }
     unfinished.finished();
     if keep {

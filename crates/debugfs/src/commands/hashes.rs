@@ -65,7 +65,7 @@ pub(super) fn dirsearch(
     let fs = shell.fs()?;
     let [word, name] = words else { return Err(Failure::Usage) };
     let dir = inode_of(shell, fs, word)?;
-    let (mut index, mut found) = (0_u64, None);
+    let (mut index, mut found, mut problem) = (0_u64, None, None);
     fs.dir_blocks::<Failure>(&dir, |block| {
         let mut offset = 0_u32;
         for entry in block.all_entries() {
@@ -76,9 +76,13 @@ pub(super) fn dirsearch(
             offset += u32::from(entry.rec_len);
         }
         index += 1;
+        problem = problem.take().or_else(|| block.problem());
         Ok(true)
     })?;
-    let none = || Failure::Failed(format!("{} is not in inode {}", terminal(name), dir.blkno));
+    let none = || match problem {
+        Some(problem) => Failure::from(problem),
+        None => Failure::Failed(format!("{} is not in inode {}", terminal(name), dir.blkno)),
+    };
     let (index, blkno, offset, inode) = found.ok_or_else(none)?;
     out.row(
         "entry_place",

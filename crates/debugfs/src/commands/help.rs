@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use super::{COMMANDS, Command, find, only};
+use super::{COMMANDS, Command, QUIT, find, only};
 use crate::error::Failure;
 use crate::screen::Screen;
 use crate::shell::Shell;
@@ -18,6 +18,10 @@ pub(super) fn help(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result
         return list(out);
     }
     let name = ocfs2_cli::terminal(only(words)?);
+    if QUIT.contains(&name.as_str()) {
+        writeln!(out, "quit\n    Exit the program (also: q, exit)")?;
+        return Ok(());
+    }
     let none = || Failure::Failed(format!("There is no command '{name}'"));
     let found = find(&name).ok_or_else(none)?;
     record(out, found)?;
@@ -88,8 +92,10 @@ fn sample(names: &[&str]) -> Option<&'static str> {
 /// All commands, in the form of a manual.
 pub fn reference() -> String {
     let all = COMMANDS.iter().map(described);
-    let intro = "Commands, each with an example on a volume that Linux made; `...` stands for what \
-                 was left out.\n\n";
+    let intro = "Commands, each with an example; `...` stands for what was left out. The examples are \
+                 those of the tests, in their order, on copies of volumes that Linux made \
+                 (fixtures/ in the sources): a file /new/... was made by one before. Names of \
+                 commands of e2fsprogs are known as well.\n\n";
     intro.to_owned() + &all.collect::<Vec<_>>().join("\n")
 }
 

@@ -99,12 +99,17 @@ pub(super) fn dlm_locks(
 ) -> Result<(), Failure> {
     let wanted = Wanted::parse(words, false)?;
     let mut resource = None;
-    let mut show = |found: Option<Resource>| match found.filter(|it| wanted.has(&it.name)) {
-        Some(found) => {
-            out.record("dlm_lock", |it| found.record(it))?;
-            write!(out, "{}", found.text(wanted.with_value))
+    let mut show = |found: Option<Resource>| -> Result<(), Failure> {
+        if found.as_ref().is_some_and(|it| it.name.is_empty()) {
+            return Err(Failure::Failed(
+                "a lock without a name: not a state of the DLM".to_owned(),
+            ));
         }
-        None => Ok(()),
+        if let Some(found) = found.filter(|it| wanted.has(&it.name)) {
+            out.record("dlm_lock", |it| found.record(it))?;
+            write!(out, "{}", found.text(wanted.with_value))?;
+        }
+        Ok(())
     };
     for line in state(shell, &wanted, "o2dlm")? {
         shell.interrupt().check()?;
@@ -115,7 +120,7 @@ pub(super) fn dlm_locks(
         }
         resource.get_or_insert_with(Resource::default).take(&line).map_err(Failure::Failed)?;
     }
-    Ok(show(resource)?)
+    show(resource)
 }
 
 /// `net_stats`
@@ -141,7 +146,14 @@ pub(super) fn net_stats(
         write!(out, "{TITLE}")?;
         for line in lines(opened) {
             let line = line?;
-            let Some(traffic) = Traffic::parse(&line) else { continue };
+            let Some(traffic) = Traffic::parse(&line) else {
+                if let Some(file) = file.filter(|_| !line.trim().is_empty()) {
+                    let file = ocfs2_cli::shown(file);
+                    let text = format!("'{file}' has a line that is no statistics of o2net");
+                    return Err(Failure::Failed(text));
+                }
+                continue;
+            };
             let earlier = before.insert(traffic.node(), traffic);
             out.record("traffic", |it| traffic.record(it))?;
             write!(out, "{}", traffic.row(earlier.as_ref(), seconds))?;

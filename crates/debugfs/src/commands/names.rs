@@ -95,7 +95,7 @@ fn names(
     let fs = shell.fs()?;
     let mut wanted: HashSet<_> = blocks(fs, words)?.into_iter().collect();
     let superblock = fs.volume.superblock();
-    let mut is_found = false;
+    let mut missing = wanted.clone();
     let mut found = |path: &[u8], inode: Blkno, is_dir: bool| {
         if wanted.contains(&inode) {
             let end = if is_dir { "/" } else { "" };
@@ -104,7 +104,7 @@ fn names(
                 |it| it.put("inode", inode.0).text("path", [path, end.as_bytes()].concat()),
                 format_args!("\t{inode}\t{}{end}", ocfs2_cli::terminal(path)),
             )?;
-            is_found = true;
+            missing.remove(&inode);
             if only_first {
                 wanted.remove(&inode);
             }
@@ -112,14 +112,25 @@ fn names(
         Ok(!wanted.is_empty())
     };
     let (root, system) = (superblock.s_root_blkno, superblock.s_system_dir_blkno);
+    let mut damaged = 0;
     let _ = found(b"", root, true)?
         && found(b"/", system, true)?
-        && walk(fs, system, b"/", &mut found)?
-        && walk(fs, root, b"", &mut found)?;
-    if !is_found {
+        && walk(fs, &mut damaged, system, b"/", &mut found)?
+        && walk(fs, &mut damaged, root, b"", &mut found)?;
+    if damaged > 0 && (!only_first || !missing.is_empty()) {
+        let what = if damaged == 1 { "directory is" } else { "directories are" };
+        out.note(&format!("{damaged} {what} damaged, and names in there are missing"));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if words.len() == 1 {
         return Err(Problem::NotFound).explain(|| " ".to_owned());
     }
-    Ok(())
+    let mut missing: Vec<_> = missing.into_iter().collect();
+    missing.sort_unstable();
+    missing.iter().for_each(|inode| out.say(&format!("<{inode}>: no path is found")));
+    Err(Failure::Said)
 }
 
 /// A directory on the way down: the length of its path, and its remaining entries in reverse order.
@@ -129,9 +140,10 @@ struct Level {
 }
 
 /// Calls `found` with each entry below a directory and its path, until that returns false. Returns
-/// whether it went to the end. What cannot be read is skipped.
+/// whether it went to the end. What cannot be read is skipped, and counted in `damaged`.
 fn walk(
     fs: &Fs,
+    damaged: &mut u64,
     start: Blkno,
     prefix: &[u8],
     found: &mut impl FnMut(&[u8], Blkno, bool) -> Result<bool, Failure>,
@@ -139,7 +151,7 @@ fn walk(
     let mut visited = Visited::default();
     visited.first(start);
     let mut path = prefix.to_vec();
-    let mut levels = vec![Level { len: path.len(), entries: below(fs, start)? }];
+    let mut levels = vec![Level { len: path.len(), entries: below(fs, start, damaged)? }];
     while let Some(level) = levels.last_mut() {
         let Some(entry) = level.entries.pop() else {
             levels.pop();
@@ -156,25 +168,29 @@ fn walk(
             return Ok(false);
         }
         if is_dir && visited.first(entry.inode) {
-            let entries = below(fs, entry.inode)?;
+            let entries = below(fs, entry.inode, damaged)?;
             levels.push(Level { len: path.len(), entries });
         }
     }
     Ok(true)
 }
 
-/// The entries of a directory except `.` and `..`, in reverse order.
-fn below(fs: &Fs, dir: Blkno) -> Result<Vec<Entry>, Failure> {
+/// The entries of a directory except `.` and `..`, in reverse order. One that is damaged is added to
+/// `damaged`.
+fn below(fs: &Fs, dir: Blkno, damaged: &mut u64) -> Result<Vec<Entry>, Failure> {
     fs.check()?;
     let mut entries = Vec::new();
     let Ok(inode) = fs.inode(dir) else { return Ok(entries) };
+    let mut is_damaged = false;
     let walked = fs.dir_blocks::<Problem>(&inode, |block| {
         entries.extend(block.entries().filter(|entry| !entry.is_dot()));
+        is_damaged |= block.problem().is_some();
         Ok(true)
     });
     if let Err(Problem::Interrupted(err)) = walked {
         return Err(err.into());
     }
+    *damaged += u64::from(is_damaged || walked.is_err());
     entries.reverse();
     Ok(entries)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_extract::{Archive, Copied, CopyError, Existing, Folder, Target, is_name, local_path};
 use ocfs2_format::Blkno;
+use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::Inode;
 
 use super::change::counted;
@@ -46,6 +47,7 @@ pub(super) fn rdump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
         visited: Visited::default(),
         links: HashMap::new(),
         forgotten: 0,
+        without_contents: 0,
     };
     if is_archive {
         let mut archive = Archive::new(target, out.is_json())?;
@@ -104,6 +106,8 @@ struct Copying<'f> {
     links: HashMap<Blkno, First>,
     /// Files with further names that were too many to remember.
     forgotten: u64,
+    /// Files whose contents an image lacks.
+    without_contents: u64,
 }
 
 impl Copying<'_> {
@@ -144,6 +148,14 @@ impl Copying<'_> {
         if let Some(text) = target.refused() {
             self.incomplete += 1;
             out.say(&format!("rdump: {text}"));
+        }
+        if self.without_contents > 0 {
+            let files = counted(self.without_contents, "file");
+            out.note(&format!(
+                "rdump: note: the contents of {files} are holes of {}, and zeros in the copy: an \
+                 image that was made without -a has none",
+                ocfs2_cli::shown(&self.fs.device)
+            ));
         }
         if self.forgotten > 0 {
             self.incomplete += self.forgotten;
@@ -232,6 +244,9 @@ impl Copying<'_> {
             return Ok(None);
         }
         let made = target.file(&it, out);
+        if made.is_ok() && lies_in_holes(self.fs, inode) {
+            self.without_contents += 1;
+        }
         let left = self.fs.volume.links_count(inode).saturating_sub(1);
         if left > 0 && matches!(made, Ok(()) | Err(CopyError::Incomplete(_))) {
             match self.links.len() >= MOST_LINKS {
@@ -249,6 +264,7 @@ impl Copying<'_> {
         let (mut entries, mut problems) = (Vec::new(), Vec::new());
         let walked = self.fs.dir_blocks::<Problem>(dir, |block| {
             entries.extend(block.entries().filter(|entry| !entry.is_dot()));
+            problems.extend(block.problem().map(|problem| problem.to_string()));
             Ok(true)
         });
         match walked {
@@ -280,4 +296,24 @@ fn unread(err: Problem, blkno: Blkno) -> CopyError {
 
 fn copied<'a>(fs: &'a Fs, inode: &'a Inode, path: &'a Path) -> Copied<'a> {
     Copied { volume: fs.contents(), interrupt: fs.interrupt(), inode, path }
+}
+
+/// The most extents of a file that are looked up.
+const MOST_LOOKED_UP: usize = 64;
+
+/// Whether all contents of a file, as far as they are looked up, lie in holes of an image.
+pub(super) fn lies_in_holes(fs: &Fs, inode: &Inode) -> bool {
+    let Some(tree) = fs.volume.tree(inode).ok().filter(|_| inode.kind() == Some(FileKind::Regular))
+    else {
+        return false;
+    };
+    let geometry = fs.volume.geometry();
+    let extents = tree.extents().take(MOST_LOOKED_UP).filter_map(Result::ok);
+    let mut written = extents.filter(|extent| !extent.is_unwritten()).peekable();
+    written.peek().is_some()
+        && written.all(|extent| {
+            let start = extent.blkno.0.saturating_mul(geometry.block_size.bytes().into());
+            let bytes = u64::from(extent.clusters) << geometry.cluster_size.bits();
+            fs.volume.device().next_data(start).start >= start.saturating_add(bytes)
+        })
 }

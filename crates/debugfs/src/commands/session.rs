@@ -5,14 +5,12 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ocfs2_volume::Timestamp;
-
 use super::only;
 use crate::error::{Explain, Failure, of_file};
 use crate::line::{Line, Lines};
 use crate::screen::Screen;
 use crate::shell::{Done, Shell};
-use crate::words::number;
+use crate::words::time_of;
 
 /// The greatest depth of files of commands that call each other.
 const MOST_SOURCED: u32 = 8;
@@ -51,19 +49,10 @@ pub(super) fn params(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Resu
 /// `set_current_time`
 pub(super) fn sct(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let word = only(words)?;
-    let time = match (word, number(word)) {
-        (b"now", _) => None,
-        (_, Some(seconds)) => Some(seconds as i64),
-        _ => {
-            let text = ocfs2_cli::terminal(word);
-            let parsed: Result<jiff::Timestamp, _> = text.parse();
-            let parsed = parsed.map_err(|_| {
-                Failure::Failed(format!("{text} is no time: seconds, 2026-11-30T01:02:03Z, or now"))
-            });
-            Some(parsed?.as_second())
-        }
+    let time = match word {
+        b"now" => None,
+        _ => Some(time_of(word)?),
     };
-    let time = time.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
     shell.writer()?.set_time(time);
     match time {
         Some(time) => writeln!(out, "Changes are made at {} from now on", time.seconds)?,

@@ -131,7 +131,7 @@ pub(super) fn stat_sysdir(
     writeln!(out, "\n  //")?;
     inode::head(out, &dir, shell.people(), fs.has_checks())?;
     inode::contents(out, fs, &dir)?;
-    list(fs, root, true, out)?;
+    let mut is_whole = is_listed(list(fs, root, true, out))?;
     let mut entries = Vec::new();
     fs.dir_blocks::<Failure>(&dir, |block| {
         entries.extend(block.entries().filter(|entry| !entry.is_dot()));
@@ -145,13 +145,22 @@ pub(super) fn stat_sysdir(
         inode::head(out, &file, shell.people(), fs.has_checks())?;
         inode::contents(out, fs, &file)?;
         if file.is_dir() {
-            list(fs, blkno, true, out)?;
+            is_whole &= is_listed(list(fs, blkno, true, out))?;
         }
         if entry.name == b"slot_map" {
             slots(fs, out)?;
         }
     }
-    Ok(())
+    if is_whole { Ok(()) } else { Err(Failure::Said) }
+}
+
+/// Whether all of a directory was listed; what was reported does not end the command.
+fn is_listed(listed: Result<(), Failure>) -> Result<bool, Failure> {
+    match listed {
+        Ok(()) => Ok(true),
+        Err(Failure::Said) => Ok(false),
+        Err(err) => Err(err),
+    }
 }
 
 /// `slotmap`

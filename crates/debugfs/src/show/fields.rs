@@ -255,7 +255,7 @@ pub fn encoded(place: &Place, words: &[Vec<u8>], before: &[u8]) -> Result<Vec<u8
             }
             let mut bytes = word.clone();
             if bytes.len() > len {
-                return Err(format!("has {len} bytes, which is too few"));
+                return Err(format!("has room for {len} bytes, and these are {}", bytes.len()));
             }
             bytes.resize(len, 0);
             Ok(bytes)

@@ -345,6 +345,10 @@ impl Device for Pass<'_> {
         self.device.write_at(buf, offset)
     }
 
+    fn announce(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.device.announce(buf, offset)
+    }
+
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
         self.device.reserve(offset, len)
     }

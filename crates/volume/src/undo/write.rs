@@ -35,6 +35,8 @@ struct Log {
     path: PathBuf,
     /// Bytes of the file that are valid.
     len: u64,
+    /// Bytes of it that are on stable storage.
+    synced: u64,
     records: u64,
     /// Units that were saved.
     saved: HashSet<u64>,
@@ -53,6 +55,15 @@ impl Log {
         self.file.write_all_at(bytes, self.len).map_err(|err| self.not_saved(err))?;
         self.len += bytes.len() as u64;
         self.records += records;
+        Ok(())
+    }
+
+    /// Brings what was appended to stable storage.
+    fn sync(&mut self) -> io::Result<()> {
+        if self.len > self.synced {
+            self.file.sync_data().map_err(|err| self.not_saved(err))?;
+            self.synced = self.len;
+        }
         Ok(())
     }
 
@@ -106,6 +117,7 @@ impl<D: Device> UndoDevice<D> {
             file,
             path: path.to_owned(),
             len: 0,
+            synced: 0,
             records: 0,
             saved: HashSet::new(),
             announced: HashSet::new(),
@@ -114,6 +126,7 @@ impl<D: Device> UndoDevice<D> {
         };
         log.append(&header, 0)?;
         log.file.sync_all().map_err(|err| log.not_saved(err))?;
+        log.synced = log.len;
         // Without this, a power failure may lose the name of the file.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
@@ -145,27 +158,13 @@ impl<D: Device> UndoDevice<D> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Saves what these writes will overwrite. It has to be called before any of them is made.
-    ///
-    /// # Errors
-    /// The device cannot be read or the file not written.
-    pub fn announce<'b>(
-        &self,
-        writes: impl IntoIterator<Item = (u64, &'b [u8])>,
-    ) -> io::Result<()> {
+    /// Saves what a write will overwrite; on stable storage if `is_next`.
+    fn save(&self, buf: &[u8], offset: u64, is_next: bool) -> io::Result<()> {
         let mut log = self.log();
-        let before = log.len;
-        for (offset, bytes) in writes {
-            if let Err(err) = self.add(&mut log, offset, bytes) {
-                log.failed = true;
-                return Err(err);
-            }
-        }
-        if log.len > before {
-            log.file.sync_data().map_err(|err| log.not_saved(err))
-        } else {
-            Ok(())
-        }
+        let saved = self.add(&mut log, offset, buf);
+        let saved = saved.and_then(|()| if is_next { log.sync() } else { Ok(()) });
+        log.failed |= saved.is_err();
+        saved
     }
 
     fn add(&self, log: &mut Log, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -243,8 +242,12 @@ impl<D: Device> Device for UndoDevice<D> {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.announce([(offset, buf)])?;
+        self.save(buf, offset, true)?;
         self.inner.write_at(buf, offset)
+    }
+
+    fn announce(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.save(buf, offset, false)
     }
 
     /// Saves what is there as well, so that the undo file does not run out of room later.
@@ -268,7 +271,7 @@ impl<D: Device> Device for UndoDevice<D> {
         let mut done = 0;
         while done < len {
             let piece = (len - done).min(zeros.len() as u64);
-            self.announce([(offset + done, &zeros[..piece as usize])])?;
+            self.save(&zeros[..piece as usize], offset + done, true)?;
             done += piece;
         }
         self.inner.zero(offset, len)

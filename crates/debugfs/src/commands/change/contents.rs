@@ -10,6 +10,7 @@ use std::path::Path;
 use ocfs2_cli::{Interrupt, parse_size, terminal};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
+use ocfs2_format::xattr::XattrPrefix;
 use ocfs2_volume::edit::{Edit, NewInode};
 
 use super::{Place, file_of, refused, say};
@@ -171,8 +172,8 @@ pub(in super::super) fn fallocate(
     say(out, &what, committed)
 }
 
-/// `reflink`: makes a file that shares the contents of another one and has its owner and
-/// permissions.
+/// `reflink`: makes a file that shares the contents of another one and has its owner, its
+/// permissions and its attributes.
 pub(in super::super) fn reflink(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -180,12 +181,25 @@ pub(in super::super) fn reflink(
 ) -> Result<(), Failure> {
     let [source, word] = words else { return Err(Failure::Usage) };
     let (from, place) = (file_of(shell, source)?, Place::of(shell, word)?);
+    let fs = shell.fs()?;
+    let mut attributes = Vec::new();
+    for xattr in fs.volume.xattrs(&fs.inode(from).of(source)?) {
+        fs.check()?;
+        let xattr = xattr.of(source)?;
+        let value = fs.volume.xattr_value(&xattr).of(source)?;
+        attributes.push((xattr.name, value));
+    }
     let (inode, committed) = shell.change(|edit| {
         let dinode = edit.inode(from)?.dinode;
         let new = NewInode::of(FileKind::Regular, dinode.i_mode & 0o7777);
         let new = NewInode { uid: dinode.i_uid, gid: dinode.i_gid, ..new };
         let inode = edit.create(place.dir, &place.name, &new)?;
         edit.reflink(from, inode)?;
+        for (name, value) in &attributes {
+            let (prefix, rest) = XattrPrefix::split(name)
+                .ok_or_else(|| refused(source, "has an attribute of an unknown kind"))?;
+            edit.set_xattr(inode, prefix, rest, value)?;
+        }
         Ok(inode)
     })?;
     let what = format!("{} is inode {inode} and shares all of inode {from}", terminal(word));

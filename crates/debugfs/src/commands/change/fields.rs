@@ -6,7 +6,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::{Blkno, Block, Cpos, Structure, check};
-use ocfs2_volume::{SystemFile, Volume};
+use ocfs2_volume::{SystemFile, Timestamp, Volume};
 
 use super::journal::slot_of;
 use super::{refused, say};
@@ -18,7 +18,7 @@ use crate::shell::Shell;
 use crate::show::fields::{Place, encoded, little_endian, places, shown};
 use crate::show::group::Group;
 use crate::show::parts::Shape;
-use crate::words::{number, number_of};
+use crate::words::{number, number_of, time_of};
 use crate::writer::Committed;
 
 /// Fields of the superblock that nothing else on the volume depends on.
@@ -90,6 +90,10 @@ pub(in super::super) fn set_inode_field(
     fs.inode(blkno).of(word)?;
     let field = prefixed("i_", field);
     let is_owner = matches!(field.as_str(), "i_uid" | "i_gid");
+    let is_time = matches!(field.as_str(), "i_atime" | "i_ctime" | "i_mtime");
+    if let ([time], true) = (value, is_time && !options.is_direct && !options.keeps_check) {
+        return set_time(shell, blkno, &field, time_of(time)?, out);
+    }
     match (is_owner && !options.is_direct && !options.keeps_check, value) {
         // The usage of both owners changes as well.
         (true, [id]) => set_owner(shell, blkno, &field, id, out),
@@ -217,6 +221,35 @@ fn set_owner(
         Ok(if is_user { uid } else { gid })
     })?;
     say(out, &format!("{field} of inode {blkno} was {before} and is {id}"), committed)
+}
+
+/// Sets a time with its nanoseconds.
+fn set_time(
+    shell: &mut Shell,
+    blkno: Blkno,
+    field: &str,
+    time: Timestamp,
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (before, committed) = shell.change(|edit| {
+        let mut before = Timestamp { seconds: 0, nanoseconds: 0 };
+        edit.update_dinode(blkno, |dinode, _| {
+            let (seconds, nanoseconds) = match field {
+                "i_atime" => (&mut dinode.i_atime, &mut dinode.i_atime_nsec),
+                "i_ctime" => (&mut dinode.i_ctime, &mut dinode.i_ctime_nsec),
+                _ => (&mut dinode.i_mtime, &mut dinode.i_mtime_nsec),
+            };
+            before = Timestamp { seconds: *seconds as i64, nanoseconds: *nanoseconds };
+            (*seconds, *nanoseconds) = (time.seconds as u64, time.nanoseconds);
+        })?;
+        Ok(before)
+    })?;
+    let text = |Timestamp { seconds, nanoseconds }| match nanoseconds {
+        0 => format!("{seconds}"),
+        _ => format!("{seconds}.{nanoseconds:09}"),
+    };
+    let (was, is) = (text(before), text(time));
+    say(out, &format!("{field} of block {blkno} was {was} and is {is}"), committed)
 }
 
 fn set_field(

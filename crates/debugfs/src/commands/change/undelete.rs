@@ -169,6 +169,7 @@ fn list_orphans(fs: &Fs, slot: u16, out: &mut Screen) -> Result<u64, Failure> {
     let dir = fs.volume.system_file(SystemFile::OrphanDir(slot))?;
     let (mut count, mut failed) = (0, None);
     fs.dir_blocks::<Failure>(&dir, |block| {
+        failed = failed.take().or_else(|| block.problem().map(Failure::from));
         for entry in block.entries().filter(|entry| !entry.is_dot()) {
             let blkno = entry.inode;
             let read = fs.inode(blkno).explain(|| format!("while reading inode {blkno}"));
