@@ -61,7 +61,8 @@ pub struct Cli {
     pub free: bool,
 
     /// Overwrite a file that is not an image, or one that holds a volume, which -r does without it.
-    /// With -I: overwrite even something other than an OCFS2 volume, or a volume that nodes may use
+    /// With -I: overwrite even something other than an OCFS2 volume, or a volume that nodes may use; with
+    /// -y also another volume than the one of the image
     ///
     /// A volume that is in use is never overwritten. Without -F a terminal is asked about a file that
     /// is not an image.

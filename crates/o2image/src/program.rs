@@ -364,9 +364,11 @@ fn agreed_to_install(
         && !cli.force
     {
         let (there, image) = (there.uuid_string(), image.superblock().uuid_string());
-        bail!(
-            "it holds another volume: UUID {there}, that of the image is {image}; -F overwrites it"
-        );
+        let other = format!("it holds another volume: UUID {there}, that of the image is {image}");
+        if cli.yes {
+            bail!("{other}; -F overwrites it");
+        }
+        print_warning(format_args!("{}: {other}", shown(&cli.device)));
     }
     match occupant.consent() {
         Consent::ForceAndAsk => {
