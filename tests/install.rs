@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "mkfs.ocfs2",
     "fsck.ocfs2",
     "mounted.ocfs2",
@@ -17,6 +17,7 @@ const PROGRAMS: [&str; 15] = [
     "o2cb",
     "o2cb_ctl",
     "ocfs2_hb_ctl",
+    "o2hbmonitor",
     "mount.ocfs2",
     "tunefs.ocfs2",
     "o2cluster",
@@ -127,7 +128,7 @@ fn systemd_takes_the_units_and_the_init_script_calls_the_program() {
     let scratch = Scratch::new();
     let prefix = scratch.join("usr");
     install(&["--prefix", prefix.to_str().unwrap()], Path::new("/"));
-    let units = ["o2cb.service", "ocfs2.service"].map(|name| {
+    let units = ["o2cb.service", "ocfs2.service", "o2hbmonitor.service"].map(|name| {
         let unit = prefix.join("lib/systemd/system").join(name);
         assert!(unit.is_file(), "{}", unit.display());
         unit

@@ -416,6 +416,24 @@ fn a_volume_keeps_the_cluster_it_names_when_it_is_made_again() {
 }
 
 #[test]
+fn the_command_of_crmsh_makes_a_volume_each_time() {
+    // crm_ocfs2 calls it after `wipefs -a`, and answers nothing.
+    let Some(wipefs) = oracle("wipefs") else { return };
+    let scratch = Scratch::in_memory();
+    let image = scratch.image("volume.img", 400 << 20);
+    for _ in 0..2 {
+        Run::new(&wipefs).arg("-a").arg(&image).success();
+        let line = "--cluster-stack pcmk --cluster-name hacluster -N 8 -x";
+        Run::new(program("mkfs.ocfs2")).args(line.split(' ')).arg(&image).success();
+        let volume = volume_of(&image).unwrap();
+        assert_eq!(volume.max_slots(), 8);
+        let info = volume.superblock().cluster_info().unwrap();
+        assert_eq!((info.ci_stack, info.cluster()), (*b"pcmk", "hacluster".to_owned()));
+        expect_clean(&image);
+    }
+}
+
+#[test]
 fn of_a_stack_without_a_heartbeat_none_is_said_to_be_watched() {
     let mkfs = Mkfs::new();
     let image = mkfs.image(64 << 20);

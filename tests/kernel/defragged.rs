@@ -100,3 +100,55 @@ fn files_in_pieces_are_put_together_while_they_are_mounted() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn what_was_put_together_offline_is_as_it_was_for_linux() -> Result<()> {
+    let works = ["-b 4K -C 4K --fs-features=metaecc,indexed-dirs", "-b 1K -C 4K"];
+    shared_out(&works, |lab, works| {
+        for form in works {
+            let scratch = Scratch::new();
+            let options: Vec<_> =
+                form.split(' ').chain(["-N", "2", "-J", "size=8M"]).chain(LOCAL).collect();
+            let image = mkfs(&scratch, "volume.img", 300 << 20, &options);
+            let run = |script: &str| {
+                let machine = lab.vm().disk(&image).allow(NEW_JOURNAL);
+                let run =
+                    machine.script(mounted(script)).timeout(Duration::from_secs(300)).run()?;
+                run.assert_ok();
+                anyhow::Ok(run.output().to_owned())
+            };
+            let look = "cd /mnt/tree; md5sum file origin
+                for dir in one two; do ls -i $dir | sort | md5sum; ls -l $dir | md5sum; done
+                cat one/300* | wc -c; cd /";
+            let fill = format!(
+                "mkdir -p /mnt/tree/one /mnt/tree/two
+                {}{}
+                for i in $(seq 600); do
+                    : >/mnt/tree/one/$i-$(printf %0120d 0); echo $i >/mnt/tree/two/$i-$(printf %0120d 0)
+                done
+                {look}",
+                scattered("file", PIECES),
+                scattered("origin", 30)
+            );
+            let before = run(&fill)?;
+            let debugfs = Run::new(program("debugfs.ocfs2")).args(["-w", "-R"]);
+            debugfs.arg("reflink /tree/origin /tree/shared").arg(&image).success();
+            let defragfs = Run::new(program("defragfs.ocfs2")).args(["--offline", "--pack", "-v"]);
+            let said = defragfs.arg(&image).success().stdout;
+            assert!(said.contains("/tree/file: ") && said.contains("pieces, now 1\n"), "{said}");
+            let after = run(&format!(
+                "{look}
+                echo more >>/mnt/tree/file; rm /mnt/tree/one/1*; touch /mnt/tree/two/new
+                cmp /mnt/tree/origin /mnt/tree/shared"
+            ))?;
+            let own = |output: &str| -> Vec<String> {
+                let is_sum = |line: &&str| line.contains("  ") || line.parse::<u64>().is_ok();
+                output.lines().filter(is_sum).map(str::to_owned).collect()
+            };
+            assert!(own(&before).len() >= 6, "{before}");
+            assert_eq!(own(&after), own(&before), "{form}");
+            assert_fsck_is_content(&image, &[]);
+        }
+        Ok(())
+    })
+}

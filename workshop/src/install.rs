@@ -40,6 +40,7 @@ pub fn run(options: &Options) -> Result<()> {
     for (path, contents, mode) in [
         (places.units.join("o2cb.service"), called(UNIT), 0o644),
         (places.units.join("ocfs2.service"), called(MOUNTS), 0o644),
+        (places.units.join("o2hbmonitor.service"), called(MONITOR), 0o644),
         (places.sbin.join("o2cb.init"), called(INIT), 0o755),
         (places.init.join("o2cb"), called(INIT), 0o755),
         (places.rules.join("51-ocfs2.rules"), RULES.to_owned(), 0o644),
@@ -108,6 +109,8 @@ pub fn write_man_pages(out: &Path) -> Result<()> {
 
 /// Brings the cluster online at boot, if `o2cb configure` enabled it.
 const UNIT: &str = include_str!("../../crates/o2cb/system/o2cb.service");
+/// Watches the heartbeat of this node.
+const MONITOR: &str = include_str!("../../crates/o2cb/system/o2hbmonitor.service");
 /// Mounts the volumes in fstab.
 const MOUNTS: &str = include_str!("../../crates/o2cb/system/ocfs2.service");
 /// The actions of the C tools' init script, for `o2cb.init ACTION` and `service o2cb ACTION`.

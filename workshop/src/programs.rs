@@ -20,6 +20,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "o2cb", command: ocfs2_o2cb::command },
     Program { name: "o2cb_ctl", command: ocfs2_o2cb::ctl::command },
     Program { name: "ocfs2_hb_ctl", command: ocfs2_o2cb::hb_ctl::command },
+    Program { name: "o2hbmonitor", command: ocfs2_o2cb::monitor::command },
     Program { name: "mount.ocfs2", command: ocfs2_mount::command },
     Program { name: "tunefs.ocfs2", command: ocfs2_tunefs::command },
     Program { name: "o2cluster", command: ocfs2_tunefs::o2cluster::command },

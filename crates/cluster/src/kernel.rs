@@ -82,6 +82,11 @@ impl Default for RunningKernel {
 }
 
 impl RunningKernel {
+    /// What is recorded in a folder that stands for the root directory.
+    pub fn under(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
     fn at(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
@@ -169,7 +174,7 @@ mod tests {
     #[test]
     fn files_are_written_only_where_they_are_and_folders_are_listed() {
         let root = tempfile::tempdir().unwrap();
-        let kernel = RunningKernel { root: root.path().to_owned() };
+        let kernel = RunningKernel::under(root.path());
         assert!(kernel.write("mode", "local").is_err(), "it is not there");
         fs::write(root.path().join("mode"), "").unwrap();
         kernel.write("mode", "local").unwrap();

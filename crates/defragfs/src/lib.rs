@@ -1,12 +1,14 @@
-//! `defragfs.ocfs2`: makes files of a mounted OCFS2 volume contiguous.
+//! `defragfs.ocfs2`: makes files of an OCFS2 volume contiguous.
 //!
-//! The kernel moves the extents, while the files stay in use. This program decides which ones:
-//! [`Layout`] says what of a file lies in short pieces, [`run`] is the program.
+//! On a mounted volume the kernel moves the extents, while the files stay in use. This program decides
+//! which ones: [`Layout`] says what of a file lies in short pieces. On a volume that nobody has
+//! mounted, `offline` moves them. [`run`] is the program.
 #![deny(missing_docs)]
 
 mod cli;
 mod file;
 mod layout;
+mod offline;
 mod program;
 mod record;
 mod report;
@@ -14,6 +16,7 @@ mod tree;
 
 pub use cli::Cli;
 pub use layout::Layout;
+pub use offline::arrange_volume;
 pub use program::run;
 
 /// The command line, for manual pages and completions.

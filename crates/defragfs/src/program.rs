@@ -25,6 +25,9 @@ const STORED_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// A target cannot be used; standard output cannot be written; a signal came.
 pub fn run(cli: &Cli) -> Result<Status> {
+    if cli.offline {
+        return crate::offline::run(cli);
+    }
     if !cli.resume {
         return Run::new(cli)?.all(0, None);
     }

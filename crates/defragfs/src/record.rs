@@ -108,6 +108,11 @@ impl Record {
             threshold: self.threshold.clamp(Cli::LEAST_THRESHOLD, Cli::MOST_THRESHOLD),
             shared: self.shared,
             threads: self.threads.clamp(1, Cli::MOST_THREADS),
+            offline: false,
+            pack: false,
+            undo_file: None,
+            partition: None,
+            progress: None,
             json: self.json,
             targets,
         };

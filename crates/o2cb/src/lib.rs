@@ -1,5 +1,6 @@
 //! `o2cb`: the cluster's configuration, and the cluster in the kernel; `ocfs2_hb_ctl`, which the
-//! kernel runs after a volume is unmounted; `o2cb_ctl`, which old agents call.
+//! kernel runs after a volume is unmounted; `o2cb_ctl`, which old agents call;
+//! `o2hbmonitor`, which watches the heartbeat of this node.
 //!
 //! The operations on files and the kernel are in `ocfs2-cluster`; the commands are here.
 #![deny(missing_docs)]
@@ -15,6 +16,7 @@ mod edit;
 pub mod hb_ctl;
 mod heartbeat;
 mod list;
+pub mod monitor;
 mod program;
 mod status;
 mod sysconfig;

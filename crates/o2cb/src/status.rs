@@ -244,4 +244,106 @@ Checking O2CB heartbeat: Not active
         assert_eq!((status.in_words(None), status.in_words(Some("web"))), (online.clone(), online));
         assert_eq!(status.in_words(Some("x")), ("Cluster 'x' is offline".to_owned(), false));
     }
+
+    /// All scalars of a document, as text.
+    fn scalars(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Array(all) => all.iter().for_each(|it| scalars(it, found)),
+            serde_json::Value::Object(all) => all.values().for_each(|it| scalars(it, found)),
+            serde_json::Value::String(text) => found.push(text.clone()),
+            other => found.push(other.to_string()),
+        }
+    }
+
+    /// Demands that each value of the text is one of the document.
+    fn assert_document_says_all(status: &Status) {
+        let document = serde_json::to_value(status).unwrap();
+        let mut found = Vec::new();
+        scalars(&document, &mut found);
+        let has = |value: &str| found.iter().any(|it| it.eq_ignore_ascii_case(value));
+        let text = status.to_string();
+        for line in text.lines() {
+            let has_flag = |words: &str, flag: &str, value: bool| {
+                let members = ["cluster", "corosync"].map(|key| &document[key]["nodes"]);
+                let nodes = members.into_iter().filter_map(|it| it.as_array()).flatten();
+                let any = nodes.into_iter().any(|node| node[flag] == value);
+                assert!(!line.contains(words) || any, "{line}: {document:#}");
+            };
+            has_flag(" (this host)", "local", true);
+            has_flag(" (to be fenced)", "to_be_fenced", true);
+            has_flag(" (not a member)", "member", false);
+            let bare = [" (this host)", " (to be fenced)", " (not a member)"]
+                .iter()
+                .fold(line.to_owned(), |line, words| line.replace(words, ""));
+            let (what, value) = match bare.strip_prefix("  ") {
+                // Regions and differences are lines by themselves.
+                Some(own) if has(own) => continue,
+                Some(own) => own.split_once(": ").unwrap(),
+                None => bare.rsplit_once(": ").unwrap(),
+            };
+            let is_said = match (what, value) {
+                ("Stack glue driver", loaded) => {
+                    document["stack"].is_null() == (loaded != "Loaded")
+                }
+                ("Checking O2CB cluster", "Offline") => document["cluster"].is_null(),
+                ("Checking O2CB heartbeat", state) => {
+                    let regions = document["cluster"]["regions"].as_array().unwrap();
+                    regions.is_empty() == (state == "Not active")
+                }
+                ("Comparing with the configuration", _) => {
+                    !document["cluster"]["differences"].as_array().unwrap().is_empty()
+                }
+                ("Quorate", word) => document["corosync"]["quorate"] == (word == "yes"),
+                (what, state) if what.starts_with("Checking ") => {
+                    let name = what.split('"').nth(1).unwrap();
+                    let why = state.trim_start_matches("Online").trim_start_matches("Offline");
+                    let why = why.strip_prefix(" (").map_or(why, |why| why.trim_end_matches(')'));
+                    let why = why.trim_start_matches(", ");
+                    has(name) && (why.is_empty() || has(why))
+                }
+                (what, name) => match what.strip_prefix("Node ") {
+                    Some(number) => has(number) && (name == "unknown name" || has(name)),
+                    None => has(name),
+                },
+            };
+            assert!(is_said, "{line}: {document:#}");
+        }
+    }
+
+    #[test]
+    fn the_document_has_everything_that_the_text_has() {
+        use ocfs2_cluster::CorosyncConf;
+        use ocfs2_cluster::fake::DLM_STATUS;
+        let kernel = FakeKernel::new("b");
+        assert_document_says_all(&Status::find(&kernel));
+        let text = "cluster:\n\tname = web\n\tnode_count = 2\n\n\
+            node:\n\tcluster = web\n\tname = b\n\tnumber = 7\n\tip_address = 10.0.0.1\n\tip_port = 7777\n\n\
+            node:\n\tcluster = web\n\tname = c\n\tnumber = 9\n\tip_address = 10.0.0.2\n\tip_port = 7777\n";
+        let conf = ClusterConf::parse(text).unwrap();
+        let online = Online::prepare(&kernel).unwrap();
+        online.register(&conf, "web", &Timeouts::default()).unwrap();
+        kernel.put("sys/kernel/config/cluster/web/heartbeat/0123ABCD/dev", Some("sdb1"));
+        let mut status = Status::find(&kernel);
+        let timeouts = Timeouts { dead_threshold: Some(7), ..Timeouts::default() };
+        status.compare(&kernel, &conf, &timeouts);
+        let text = status.to_string();
+        assert!(
+            text.contains("heartbeat: Active\n  0123ABCD\n") && text.contains("it differs"),
+            "{text}"
+        );
+        assert_document_says_all(&status);
+
+        let kernel = FakeKernel::new("ovs002");
+        kernel.join_dlm("hac", 2, &[1, 2]);
+        let conf =
+            "totem {\ncluster_name: hac\n}\nnodelist {\nnode {\nnodeid: 1\nname: ovs001\n}\n}\n";
+        kernel.put(CorosyncConf::PATH, Some(conf));
+        assert_document_says_all(&Status::find(&kernel));
+        kernel.answer("dlm_tool status -v", DLM_STATUS);
+        assert_document_says_all(&Status::find(&kernel));
+        let failed = DLM_STATUS.replacen("member=1", "member=0", 1);
+        let failed = failed.replacen("need_fencing=0", "need_fencing=1", 1);
+        kernel.answer("dlm_tool status -v", &failed);
+        assert_document_says_all(&Status::find(&kernel));
+    }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::feature::{Compat, Features, Incompat};
 use ocfs2_format::quota::QuotaKind;
+use ocfs2_users::work::Work;
 use ocfs2_volume::Volume;
 use uuid::Uuid;
 
@@ -13,7 +14,6 @@ use crate::cli::MountType;
 use crate::features::Switch;
 use crate::journals::{Journals, set_slots};
 use crate::slots::remove_slots;
-use crate::work::Work;
 use crate::{Cli, query, stamped};
 
 /// Longest label in bytes.

@@ -4,11 +4,11 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Compat;
 use ocfs2_format::journal::{JournalIncompat, JournalSuperblock, MIN_JOURNAL_BYTES};
 use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::edit::{Edit, EditError};
 use ocfs2_volume::{Error, SystemFile, Volume};
 
 use crate::cli::JournalOptions;
-use crate::work::{Piece, Work};
 
 /// The properties of the journals of a volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -2,7 +2,6 @@
 #![deny(missing_docs)]
 
 mod change;
-mod check;
 mod cli;
 mod features;
 mod glued;
@@ -19,7 +18,6 @@ mod sparse;
 mod stamp;
 mod steps;
 mod target;
-mod work;
 
 pub use cli::{Cli, JournalOptions, MountType, NewSize, Unit, command};
 pub use glued::{glued, uuid_apart};

@@ -20,7 +20,6 @@ use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Planned;
 use ocfs2_volume::usage::SystemClock;
 
-use crate::program::open_volume_at;
 use crate::target::Target;
 
 /// Show or change the cluster stack that an OCFS2 volume states.
@@ -138,7 +137,7 @@ fn running() -> Result<Target> {
 fn open(device: &Path, partition: Option<u32>, write: bool) -> Result<Volume> {
     let options =
         VolumeOptions { write, strict: write, heartbeat_device: true, ..VolumeOptions::default() };
-    open_volume_at(device, partition, write, &options)
+    ocfs2_users::open_volume(device, partition, write, &options)
 }
 
 fn print(line: &str) -> Result<Status> {

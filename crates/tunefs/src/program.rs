@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -10,16 +9,15 @@ use ocfs2_cli::{
     Interrupt, NoProgress, Output, Progress, Status, argument, confirm, is_output_closed,
     print_error, print_json, print_note, print_warning, shown, undo_note, volume_argument,
 };
-use ocfs2_device::{Device, DeviceOptions, open};
+use ocfs2_device::Device;
 use ocfs2_format::superblock::STATE_ERROR;
-use ocfs2_users::Guard;
+use ocfs2_users::work::{Work, most_blocks};
+use ocfs2_users::{Guard, Steps, Writer, forget, verify_sound};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, EditError, EditOptions};
 use ocfs2_volume::find::resolve;
-use ocfs2_volume::gate::Planned;
-use ocfs2_volume::undo::UndoDevice;
 use ocfs2_volume::usage::SystemClock;
-use ocfs2_volume::{Error, OpenVolumeError, Timestamp, Volume, VolumeOptions};
+use ocfs2_volume::{Error, Timestamp, Volume, VolumeOptions};
 
 use crate::change::{Change, State};
 use crate::cli::Unit;
@@ -28,8 +26,7 @@ use crate::report::{Entry, Outcome, Outcomes, Report};
 use crate::shrink::{self, Moved};
 use crate::size::{self, Size};
 use crate::steps::progress;
-use crate::work::{Work, most_blocks};
-use crate::{Cli, check, query, sparse};
+use crate::{Cli, query, sparse};
 
 /// The change failed, and the volume is unchanged.
 const UNCHANGED: Status = Status(2);
@@ -136,27 +133,7 @@ fn status_of(err: &anyhow::Error) -> Status {
 }
 
 fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume> {
-    open_volume_at(&cli.device, cli.partition, write, options)
-}
-
-/// Opens the volume on the device `path` or in a partition of it.
-pub(crate) fn open_volume_at(
-    path: &Path,
-    partition: Option<u32>,
-    write: bool,
-    options: &VolumeOptions,
-) -> Result<Volume> {
-    let device = DeviceOptions { write, exclusive: write, partition, ..Default::default() };
-    let device = open(path, &device)?;
-    let volume = Volume::open(device.clone(), options).map_err(|err| match &err {
-        OpenVolumeError::NotOcfs2 { backups } => {
-            let choose = ": --partition NUMBER chooses one";
-            let text = ocfs2_probe::explained(&err, &device, choose, !backups.is_empty());
-            anyhow::anyhow!("{text}")
-        }
-        _ => err.into(),
-    });
-    volume.with_context(|| shown(path))
+    ocfs2_users::open_volume(&cli.device, cli.partition, write, options)
 }
 
 fn change(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> Result<()> {
@@ -244,7 +221,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
     let clock = SystemClock::default();
     if cli.no {
         if !is_superblock {
-            check::sound(&volume)?;
+            verify_sound(&volume)?;
         }
         if is_copy {
             Guard::of_copy(&volume, &cli.device, &clock)?;
@@ -254,7 +231,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
         return run.preview(&volume, resize, &changes).map_err(advised);
     }
     // If the volume belongs to another cluster, nodes cannot be locked out.
-    let mut guard = match is_copy {
+    let guard = match is_copy {
         true => Guard::of_copy(&volume, &cli.device, &clock)?,
         false => Guard::take(&volume, &cli.device, cli.partition, &clock, &run.interrupt)?,
     };
@@ -262,28 +239,13 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
         print_warning(format_args!("{}: {why}", run.device));
     }
     if !is_superblock {
-        check::sound(&volume)?;
+        verify_sound(&volume)?;
     }
-    let saving = match &cli.undo_file {
-        None => None,
-        Some(path) => {
-            let uuid = volume.superblock().s_uuid;
-            let unit = volume.block_size().bytes();
-            let saving = UndoDevice::create(Arc::clone(volume.device()), path, uuid, unit)?;
-            let saving: Arc<UndoDevice<Arc<dyn Device>>> = Arc::new(saving);
-            guard.gate.write_through(saving.clone());
-            Some((saving, path))
-        }
-    };
-    let pass = |work: &Work<'_>| {
-        let changes = work.edit.changes();
-        let outcome: Arc<dyn Device> = changes.clone();
-        let planned = Planned { changes: &[&**changes], outcome: Some(&outcome) };
-        guard.gate.open(planned).context("nothing was changed")
-    };
+    let writer = Writer::new(&volume, guard, cli.undo_file.as_deref())?;
+    let pass = |work: &Work<'_>| writer.pass(work);
     let result = run.change(&volume, &pass, resize, &changes).map_err(advised);
-    if let Some((saving, path)) = saving
-        && saving.finish()?
+    if writer.finish()?
+        && let Some(path) = &cli.undo_file
         && !run.is_quiet()
     {
         print_note(undo_note(path, &volume_argument(cli.partition, &cli.device)));
@@ -306,7 +268,7 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
         None => None,
     };
     let changes = Change::all(cli, volume)?;
-    check::sound(volume)?;
+    verify_sound(volume)?;
     let outcomes = Outcomes::default();
     let run = Run::new(cli, &outcomes, &NoProgress)?;
     run.change(volume, &|_: &Work<'_>| Ok(device), resize, &changes).map(|_| ())
@@ -512,7 +474,7 @@ impl<'a> Run<'a> {
         pass: &dyn Fn(&Work<'_>) -> Result<D>,
         changes: &[Change],
     ) -> Result<()> {
-        let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
+        let rehearsed = |work: &mut Work<'_>| forget(work, &self.interrupt);
         let edit = Edit::new(volume, self.options(volume));
         let mut work = Work::rehearsal(edit, &rehearsed);
         let (mut done, mut questions) = (Vec::new(), Vec::new());
@@ -558,11 +520,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What a rehearsal does in place of a commit: contents are of no interest.
-    fn rehearsed(&self, work: &mut Work<'_>) -> Result<()> {
-        work.before.clear();
-        work.after.clear();
-        Ok(self.interrupt.check()?)
+    fn steps<'b>(&'b self, volume: &'b Volume) -> Steps<'b> {
+        let (interrupt, progress) = (&self.interrupt, self.progress);
+        Steps { volume, options: self.options(volume), interrupt, progress }
     }
 
     /// Makes changes in memory only, as one transaction. Returns the volume with them, too.
@@ -571,12 +531,7 @@ impl<'a> Run<'a> {
         volume: &Volume,
         make: impl FnOnce(&mut Work<'_>) -> Result<T>,
     ) -> Result<(T, Volume)> {
-        let rehearsed = |work: &mut Work<'_>| self.rehearsed(work);
-        let edit = Edit::new(volume, self.options(volume));
-        let mut work = Work::rehearsal(edit, &rehearsed);
-        let made = make(&mut work)?;
-        let outcome = work.edit.volume();
-        Ok((made, outcome.on(Arc::clone(outcome.device()))))
+        self.steps(volume).rehearse(make)
     }
 
     /// Makes changes in several transactions, after each of which the volume can be mounted.
@@ -586,25 +541,10 @@ impl<'a> Run<'a> {
         pass: &dyn Fn(&Work<'_>) -> Result<D>,
         make: impl FnOnce(&mut Work<'_>) -> Result<T>,
     ) -> Result<T> {
-        let steps = Cell::new(0_u64);
-        let commit = |work: &mut Work<'_>| {
-            if work.is_empty() {
-                return Ok(());
-            }
-            self.interrupt.check()?;
-            work.commit(work.edit.max_slots(), &pass(work)?)?;
-            steps.set(steps.get() + 1);
-            let options = VolumeOptions { write: true, strict: true, ..Default::default() };
-            work.go_on(&Volume::open(Arc::clone(volume.device()), &options)?);
-            Ok(())
-        };
-        let edit = Edit::new(volume, self.options(volume));
-        let made = make(&mut Work::new(edit, &commit, self.progress));
-        self.progress.finish();
-        made.map_err(|err: anyhow::Error| match steps.get() {
-            0 => err,
-            _ => err.context(Partly),
-        })
+        match self.steps(volume).commit(pass, make) {
+            (made, 0) => made,
+            (made, _) => made.context(Partly),
+        }
     }
 
     /// Prints the questions and messages of a dry run.

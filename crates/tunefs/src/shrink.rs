@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use anyhow::Result;
 use ocfs2_cli::human_size;
 use ocfs2_format::superblock::Stack;
+use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::edit::{Beyond, Contents, EditError, JournalStep, Shared};
 use ocfs2_volume::{SystemFile, Volume};
 
 use crate::features::inodes_that;
-use crate::work::{Piece, Work};
 
 /// Sizes in a row that are tried because they are likely the smallest.
 const MOST_GUESSES: u32 = 3;

@@ -1,9 +1,8 @@
 //! Fewer node slots.
 
 use anyhow::Result;
+use ocfs2_users::work::Work;
 use ocfs2_volume::SystemFile;
-
-use crate::work::Work;
 
 /// Removes the slots from number `slots` on.
 ///

@@ -14,9 +14,14 @@ pub mod name_hash;
 mod occupant;
 pub mod regions;
 pub mod resize;
+mod sound;
+mod steps;
+pub mod work;
 
 pub use detect::detect;
 pub use guard::{Guard, GuardError};
 pub use held::HeldLock;
 pub use members::usage_of;
 pub use occupant::{Consent, Look, Occupant};
+pub use sound::verify_sound;
+pub use steps::{Steps, Writer, forget, open_volume};

@@ -13,10 +13,12 @@ use ocfs2_format::{Blkno, Block, Cluster, Invalid, Structure};
 
 use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
+mod free_map;
 pub(crate) mod pools;
 
 mod suballocated;
 
+pub use free_map::FreeMap;
 pub use pools::Want;
 
 pub use suballocated::Suballocated;

@@ -17,6 +17,7 @@ use crate::measure::{self, Cost};
 use xtask::cargo::{self, Profile};
 
 mod by_kernel;
+mod defragfs;
 mod fast;
 mod fsck;
 mod mkfs;
@@ -61,6 +62,8 @@ enum Program {
     O2image,
     /// tunefs.ocfs2
     Tunefs,
+    /// defragfs.ocfs2 --offline
+    Defragfs,
 }
 
 impl Program {
@@ -74,6 +77,7 @@ impl Program {
             Self::San => "# Benchmarks of fsck.ocfs2 on a slow SAN\n",
             Self::O2image => "# Benchmarks of o2image\n",
             Self::Tunefs => "# Benchmarks of tunefs.ocfs2\n",
+            Self::Defragfs => "# Benchmarks of defragfs.ocfs2\n",
         }
     }
 }
@@ -97,6 +101,7 @@ pub fn run(options: &Options) -> Result<()> {
             Program::San => san::run(options, &folder, &mut part)?,
             Program::O2image => o2image::run(options, &folder, &mut part)?,
             Program::Tunefs => tunefs::run(options, &folder, &mut part)?,
+            Program::Defragfs => defragfs::run(options, &folder, &mut part)?,
         }
         print!("{part}");
         if options.write {

@@ -2,10 +2,10 @@
 
 use ocfs2_format::feature::Compat;
 use ocfs2_format::superblock::backup_blocks;
+use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::edit::{Edit, EditError};
 
 use super::refused;
-use crate::work::{Piece, Work};
 
 /// The clusters of the superblock backups that the volume has room for.
 fn backup_clusters(edit: &Edit) -> Vec<u32> {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use ocfs2_format::Blkno;
+use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::Volume;
 use ocfs2_volume::metadata::{MetadataKind, MetadataRun};
-
-use crate::work::{Piece, Work};
 
 /// Most blocks that are written at once.
 const PIECE: u64 = 256;

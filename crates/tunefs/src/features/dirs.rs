@@ -6,12 +6,12 @@ use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::hash::uuid_hash;
 use ocfs2_format::quota::QuotaKind;
+use ocfs2_users::work::Work;
 use ocfs2_volume::edit::EditError;
 use ocfs2_volume::{Error, Volume};
 use uuid::Uuid;
 
 use super::inodes_that;
-use crate::work::Work;
 
 /// The directories that have no index and should have one.
 pub(super) fn without_index(volume: &Volume) -> Result<Vec<Blkno>, Error> {

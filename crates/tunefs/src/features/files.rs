@@ -4,11 +4,11 @@ use anyhow::Result;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::feature::RoCompat;
+use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::edit::Plain;
 use ocfs2_volume::{Inode, Volume};
 
 use super::{inodes_that, refused};
-use crate::work::{Piece, Work};
 
 /// Frees clusters of files beyond their ends: with sparse files, these would appear with their old
 /// contents when a file grows; without, nothing expects them.

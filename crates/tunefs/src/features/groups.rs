@@ -1,8 +1,7 @@
 //! Discontiguous groups of the allocators.
 
 use anyhow::Result;
-
-use crate::work::Work;
+use ocfs2_users::work::Work;
 
 /// Gives the bitmaps of all groups the size they have without discontiguous groups.
 pub(super) fn widen(work: &mut Work<'_>) -> Result<()> {

@@ -16,10 +16,9 @@ use ocfs2_format::feature::{FEATURES, Feature, Features, Incompat};
 use ocfs2_format::hash::uuid_hash;
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::{STACK_O2CB, XATTR_INLINE_SIZE};
+use ocfs2_users::work::Work;
 use ocfs2_volume::edit::EditError;
 use ocfs2_volume::{Error, Inode, Volume};
-
-use crate::work::Work;
 
 /// A feature to be switched on or off.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

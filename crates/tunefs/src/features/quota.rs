@@ -3,8 +3,7 @@
 use anyhow::Result;
 use ocfs2_format::feature::Features;
 use ocfs2_format::quota::QuotaKind;
-
-use crate::work::Work;
+use ocfs2_users::work::Work;
 
 /// Makes the quota files of a kind and counts what is used, or removes them, in the transaction
 /// that changes the feature: files without it look as if the superblock had lost it.

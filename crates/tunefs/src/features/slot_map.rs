@@ -2,10 +2,10 @@
 
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::slot_map::SlotMapFormat;
+use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::edit::EditError;
 
 use super::refused;
-use crate::work::{Piece, Work};
 
 /// Replaces the slot map by an empty one of the other format.
 pub(super) fn set(work: &mut Work<'_>, extended: bool) -> Result<(), EditError> {

@@ -224,6 +224,27 @@ impl Pools {
         Ok(Some(runs))
     }
 
+    /// Takes this very run of clusters, which has to be within a group. Returns false, with nothing
+    /// taken, if one of them is not free.
+    pub fn take_exactly(&mut self, volume: &Volume, run: Range<u32>) -> Result<bool, Error> {
+        let geometry = *volume.geometry();
+        let (index, bit) = geometry.group_of(Cluster(run.start));
+        let end = bit + run.end.saturating_sub(run.start);
+        let is_beyond = self.limit.is_some_and(|limit| run.end > limit);
+        if run.is_empty() || is_beyond || end > geometry.group_clusters(index) {
+            return Ok(false);
+        }
+        let group = geometry.group_blkno(index);
+        let cached = self.pool(volume, Pool::Clusters)?.group(volume, group)?;
+        let bitmap = cached.group.bitmap();
+        if end as usize > bitmap.len()
+            || bitmap.next(true, bit as usize).is_some_and(|used| used < end as usize)
+        {
+            return Ok(false);
+        }
+        self.take_run(volume, group, bit..end).map(|_| true)
+    }
+
     /// Takes clusters of a group of the global bitmap.
     fn take_run(
         &mut self,

@@ -27,6 +27,7 @@ mod index_growth;
 mod inode;
 mod inode_tree;
 mod journal;
+mod moving;
 mod new_inode;
 mod orphan;
 mod plain;
@@ -60,6 +61,7 @@ use crate::{Error, Timestamp, Volume};
 use ocfs2_device::{Device, OverlayDevice};
 
 pub use grow::{Growth, NewGroup};
+pub use moving::Moved;
 pub use new_inode::NewInode;
 pub use plain::{Contents, Plain};
 pub use session::Session;

@@ -4,13 +4,12 @@
 //! anew if anything of it or of its directory moves.
 
 use ocfs2_format::Blkno;
-use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::dx::DxRoot;
 
 use super::{Beyond, trees::Unit};
-use crate::edit::file::{Copied, part_of};
+use crate::edit::file::part_of;
 use crate::edit::{Edit, EditError, Holds, Root};
-use crate::{Error, InBlock, Inode, Volume};
+use crate::{Error, Inode, Volume};
 
 impl Volume {
     /// Whether anything of the index of a directory goes.
@@ -48,49 +47,21 @@ impl Edit {
             if inode.is_inline() {
                 return Ok(());
             }
-            let is_indexed = edit.is_indexed(&inode);
-            let hashes = if is_indexed { edit.name_hashes(&inode)? } else { Vec::new() };
-            let mut root = edit.inode_root(&inode)?;
-            edit.rebuild_tree(&mut root, beyond, Unit::Clusters)?;
-            let mut moved = Vec::new();
-            for extent in root.extents(&edit.volume)? {
-                let mut part = beyond.part(&edit.volume, &extent);
-                while !part.is_empty() {
-                    let old = part_of(edit, &extent, part.clone());
-                    part.start = edit.move_extent(&mut root, &old, false, &mut moved)?;
-                    if let Some(copied) = moved.pop() {
-                        edit.copy_dir_blocks(&inode, old.cpos.0.into(), copied)?;
+            edit.move_dir(&inode, |edit, root| {
+                edit.rebuild_tree(root, beyond, Unit::Clusters)?;
+                let (mut copies, mut moved) = (Vec::new(), Vec::new());
+                for extent in root.extents(&edit.volume)? {
+                    let mut part = beyond.part(&edit.volume, &extent);
+                    while !part.is_empty() {
+                        let old = part_of(edit, &extent, part.clone());
+                        part.start = edit.move_extent(root, &old, false, &mut moved)?;
+                        copies.extend(moved.pop().map(|copied| (old.cpos, copied)));
                     }
                 }
-            }
-            edit.store_inode_root(&root)?;
-            if is_indexed {
-                edit.free_index(&inode)?;
-                edit.put_index(&edit.inode(dir)?, hashes)?;
-            }
+                Ok(Some(copies))
+            })?;
             Ok(())
         })
-    }
-
-    /// Copies clusters of a directory, from position `cpos` of it on. Trailers state where they
-    /// are.
-    fn copy_dir_blocks(&mut self, dir: &Inode, cpos: u64, copied: Copied) -> Result<(), EditError> {
-        let (bits, size) = (self.geometry().bpc_bits(), self.block_size());
-        let end = dir.size().div_ceil(size.bytes().into());
-        for index in 0..u64::from(copied.clusters) << bits {
-            let (from, to) = (Blkno(copied.from.0 + index), Blkno(copied.to.0 + index));
-            let mut block = self.read_block(from)?;
-            if !self.has_dir_trailers(dir) || (cpos << bits) + index >= end {
-                self.volume.write_raw(to, &block)?;
-                continue;
-            }
-            let mut trailer = DirTrailer::of_block(&block).in_block(from)?;
-            trailer.verify(from, dir.blkno).map_err(Error::from)?;
-            trailer.db_blkno = to;
-            trailer.write(&mut block).in_block(to)?;
-            self.volume.write_metadata(to, &block, DirTrailer::check_offset(size.size()))?;
-        }
-        Ok(())
     }
 
     /// Makes what belongs to the index of a directory name the directory's new number.

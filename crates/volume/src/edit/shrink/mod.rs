@@ -20,10 +20,10 @@ mod xattrs;
 use std::ops::Range;
 
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, InodeFlags};
-use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Cluster};
 
+use super::moving::is_shared;
 use super::{Contents, Edit, EditError};
 use crate::allocator::pools::Pool;
 use crate::allocator::{Group, Run, Suballocated};
@@ -154,10 +154,6 @@ impl Volume {
         }
         self.read(at).map(Some)
     }
-}
-
-fn is_shared(extent: &Extent) -> bool {
-    extent.flags.contains(ExtentFlags::REFCOUNTED)
 }
 
 impl Edit {

@@ -9,7 +9,7 @@ use ocfs2_volume::Volume;
 ///
 /// # Errors
 /// A description of what is wrong.
-pub(crate) fn sound(volume: &Volume) -> Result<()> {
+pub fn verify_sound(volume: &Volume) -> Result<()> {
     if volume.superblock().s_state & STATE_ERROR != 0 {
         bail!("the volume is marked as having errors: run fsck.ocfs2 -f first");
     }

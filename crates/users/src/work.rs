@@ -2,6 +2,9 @@
 //!
 //! Most are one transaction. What has to visit every file takes as many as it needs, each of which
 //! leaves a volume that can be mounted: it calls [`Work::settle`] after each file or part of one.
+//! [`Steps`] commits them.
+
+use std::ops::Range;
 
 use anyhow::Result;
 use ocfs2_cli::{NoProgress, Progress};
@@ -13,13 +16,20 @@ use ocfs2_volume::edit::{Contents, Edit, How};
 
 /// Contents that are not part of the transaction.
 #[derive(Clone, Debug)]
-pub(crate) enum Piece {
+pub enum Piece {
     /// Clusters to be zeroed.
-    Zero(std::ops::Range<u32>),
+    Zero(Range<u32>),
     /// Contents of blocks, from this one on.
     Blocks(Blkno, Vec<u8>),
     /// A copy of clusters.
-    Copy { from: Blkno, to: Blkno, clusters: u32 },
+    Copy {
+        /// The first block to be copied.
+        from: Blkno,
+        /// The first block of the copy.
+        to: Blkno,
+        /// Number of clusters.
+        clusters: u32,
+    },
 }
 
 impl From<Contents> for Piece {
@@ -49,10 +59,11 @@ const COPIED_AT_ONCE: u64 = 1 << 20;
 
 /// What is done between two transactions: the first is committed and the work goes on with another
 /// edit, or, in a rehearsal, with the same one.
-pub(crate) type Step<'a> = dyn Fn(&mut Work<'_>) -> Result<()> + 'a;
+pub type Step<'a> = dyn Fn(&mut Work<'_>) -> Result<()> + 'a;
 
 /// A transaction, and what is written before and after it.
-pub(crate) struct Work<'a> {
+pub struct Work<'a> {
+    /// The transaction.
     pub edit: Edit,
     /// Written and flushed before the transaction: to places that are unreachable without it, or
     /// where the contents are correct with and without it.
@@ -67,6 +78,9 @@ pub(crate) struct Work<'a> {
     /// Changed blocks after which the transaction is committed.
     enough: usize,
     step: &'a Step<'a>,
+    /// Clusters that something has left in this transaction. They stay taken until its end, so that
+    /// nothing is copied to them before it is committed.
+    pub left: Vec<Range<u32>>,
     /// Whether nothing of it is ever written.
     is_rehearsal: bool,
     /// Whether no other change comes after the present one.
@@ -86,11 +100,12 @@ fn room(volume: &Volume) -> (u64, u64) {
 
 /// Most blocks that a step may change so that it goes through a journal; 0, which is any number, if
 /// no journal can be used.
-pub(crate) fn most_blocks(volume: &Volume) -> u64 {
+pub fn most_blocks(volume: &Volume) -> u64 {
     room(volume).1
 }
 
 impl<'a> Work<'a> {
+    /// A transaction that `step` ends.
     pub fn new(edit: Edit, step: &'a Step<'a>, progress: &'a dyn Progress) -> Self {
         Self {
             enough: room(edit.volume()).0 as usize,
@@ -99,6 +114,7 @@ impl<'a> Work<'a> {
             after: Vec::new(),
             is_in_place: false,
             not_through: None,
+            left: Vec::new(),
             step,
             is_rehearsal: false,
             is_last: false,
@@ -140,6 +156,7 @@ impl<'a> Work<'a> {
         self.edit.restart(volume);
         self.before.clear();
         self.after.clear();
+        self.left.clear();
         (self.is_in_place, self.not_through) = (false, None);
     }
 
@@ -148,9 +165,19 @@ impl<'a> Work<'a> {
     /// # Errors
     /// It cannot be committed.
     pub fn settle(&mut self) -> Result<()> {
-        let is_large =
-            self.edit.changed_blocks() >= self.enough || self.before.len() >= MOST_PIECES;
-        if is_large { self.flush() } else { Ok(()) }
+        if self.is_large() { self.flush() } else { Ok(()) }
+    }
+
+    /// Whether the transaction has become large.
+    pub fn is_large(&self) -> bool {
+        // What was left changes a group for each, at worst.
+        let changed = self.edit.changed_blocks() + self.left.len().min(self.groups());
+        changed >= self.enough || self.before.len() >= MOST_PIECES
+    }
+
+    /// Number of groups of the global bitmap.
+    fn groups(&self) -> usize {
+        self.edit.geometry().groups() as usize
     }
 
     /// Ends the transaction.
@@ -158,6 +185,9 @@ impl<'a> Work<'a> {
     /// # Errors
     /// It cannot be committed.
     pub fn flush(&mut self) -> Result<()> {
+        for run in std::mem::take(&mut self.left) {
+            self.edit.give_clusters(run)?;
+        }
         self.edit.finish()?;
         let step = self.step;
         step(self)
