@@ -50,6 +50,11 @@ const SIZE: &str = "volume-size";
 #[error("part of the work is done, and the same command goes on with the rest")]
 struct Partly;
 
+/// The size was changed, and other changes could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the volume was {0}; then")]
+struct Then(&'static str);
+
 /// Does what `cli` asks for.
 ///
 /// # Errors
@@ -109,7 +114,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
 
 /// The exit status for a failed change, which says whether the volume is unchanged.
 fn status_of(err: &anyhow::Error) -> Status {
-    if err.is::<Partly>() {
+    if err.is::<Partly>() || err.is::<Then>() {
         return NEEDS_FSCK;
     }
     match err.downcast_ref::<Stopped>() {
@@ -244,7 +249,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
     let clock = SystemClock::default();
     if cli.no {
         if !is_superblock {
-            check::sound(&volume)?;
+            check::for_changes(cli, &volume, resize)?;
         }
         if is_copy {
             Guard::of_copy(&volume, &cli.device, &clock)?;
@@ -262,7 +267,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
         print_warning(format_args!("{}: {why}", run.device));
     }
     if !is_superblock {
-        check::sound(&volume)?;
+        check::for_changes(cli, &volume, resize)?;
     }
     let saving = match &cli.undo_file {
         None => None,
@@ -306,7 +311,7 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
         None => None,
     };
     let changes = Change::all(cli, volume)?;
-    check::sound(volume)?;
+    check::for_changes(cli, volume, resize)?;
     let outcomes = Outcomes::default();
     let run = Run::new(cli, &outcomes, &NoProgress)?;
     run.change(volume, &|_: &Work<'_>| Ok(device), resize, &changes).map(|_| ())
@@ -367,6 +372,9 @@ impl<'a> Run<'a> {
             return self.transaction(volume, pass, changes).map(|()| None);
         }
         let before = volume.geometry().clusters;
+        if last < before && !changes.is_empty() {
+            self.verify_rest(volume, &sizes, changes)?;
+        }
         let mut volume = volume.on(Arc::clone(volume.device()));
         let mut is_begun = false;
         for clusters in sizes {
@@ -382,9 +390,26 @@ impl<'a> Run<'a> {
         self.note(SIZE, Outcome::Done, &question);
         let is_smaller = last < before;
         let verb = if is_smaller { "made smaller" } else { "extended" };
-        self.transaction(&volume, pass, changes)
-            .with_context(|| format!("the volume was {verb}; then"))?;
+        self.transaction(&volume, pass, changes).map_err(|err| err.context(Then(verb)))?;
         Ok(is_smaller.then_some(volume.geometry().size_bytes()))
+    }
+
+    /// Fails if the other changes are not possible once the volume is smaller, before it is.
+    fn verify_rest(&self, volume: &Volume, sizes: &[u32], changes: &[Change]) -> Result<()> {
+        let mut then = volume.on(Arc::clone(volume.device()));
+        for clusters in sizes {
+            then = self.rehearsed_shrink(&then, *clusters)?.1;
+        }
+        let rest = self.rehearse(&then, |work| {
+            for change in changes {
+                let state = change.state(work.edit.volume(), &self.device)?;
+                if !matches!(state, State::Done(_)) {
+                    change.apply(work)?;
+                }
+            }
+            Ok(work.edit.finish()?)
+        });
+        rest.map(|_| ()).context("with its new size, the volume cannot get the other changes")
     }
 
     /// The sizes in clusters that the volume gets, one after the other; none if it stays as it is.
@@ -625,7 +650,7 @@ impl<'a> Run<'a> {
             }
             now = then;
         }
-        self.rehearse(volume, |work| {
+        self.rehearse(&now, |work| {
             for (index, change) in changes.iter().enumerate() {
                 work.is_last = index + 1 == changes.len();
                 let state = change.state(work.edit.volume(), &self.device)?;
