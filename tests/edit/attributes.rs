@@ -7,11 +7,11 @@ use ocfs2_device::CountingDevice;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::hash::{CharSign, xattr_hash};
-use ocfs2_format::xattr::{XattrHeader, XattrPrefix};
+use ocfs2_format::xattr::{XattrArea, XattrBlock, XattrHeader, XattrItem, XattrPrefix};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_testing::{Random, Run, Scratch, fixture_copy, program};
 use ocfs2_volume::allocator::Want;
-use ocfs2_volume::edit::{Edit, EditError, EditOptions};
+use ocfs2_volume::edit::{Contents, Edit, EditError, EditOptions};
 use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{Error, Volume, VolumeOptions};
 
@@ -408,4 +408,147 @@ fn a_value_whose_clusters_are_shared_stays() {
     assert_reads_as(&edit, blkno, &model);
     assert_eq!(edit.free_clusters().unwrap(), before);
     edit.set_xattr(blkno, user, b"other", &[2; 100]).unwrap();
+}
+
+/// The areas of attributes of an inode: their blocks, and where they are in these.
+fn areas(volume: &Volume, blkno: Blkno) -> Vec<(Blkno, std::ops::Range<usize>)> {
+    let dinode = volume.inode(blkno).unwrap().dinode;
+    let size = volume.block_size().size();
+    let inline = size - usize::from(dinode.i_xattr_inline_size)..size;
+    vec![(blkno, inline), (dinode.i_xattr_loc, XattrBlock::AREA_OFFSET..size)]
+}
+
+/// The records of the values in an area that are not next to their names: where each is, and its
+/// clusters. Each value has only one.
+fn records(edit: &Edit, area: &[u8]) -> Vec<(usize, std::ops::Range<u32>)> {
+    let items = XattrArea::new(area).unwrap().items().map(Result::unwrap);
+    let items: Vec<_> = items.filter(|item| !item.entry.is_local()).collect();
+    let record = |item: &XattrItem<'_>| {
+        let end = item.stored.as_ptr_range().end as usize - area.as_ptr() as usize;
+        let at = end - ExtentRec::SIZE;
+        let record = ExtentRec::decode(&area[at..end]).unwrap();
+        let Cluster(first) = edit.geometry().cluster_of(record.e_blkno).unwrap();
+        (at, first..first + u32::from(record.e_leaf_clusters()))
+    };
+    items.iter().map(record).collect()
+}
+
+/// Makes two files with the same attributes share the clusters of these, as Linux does when it
+/// makes a copy of a file.
+fn share_values(edit: &mut Edit, counts: Blkno, from: Blkno, to: Blkno) -> usize {
+    let mut shared = 0;
+    for (old, new) in areas(edit, from).into_iter().zip(areas(edit, to)) {
+        let (source, mut target) = (edit.read_block(old.0), edit.read_block(new.0).unwrap());
+        let mut area = source.as_ref().unwrap()[old.1.clone()].to_vec();
+        for (_, run) in records(edit, &target[new.1.clone()]) {
+            edit.give_clusters(run).unwrap();
+        }
+        let found = records(edit, &area);
+        found.iter().for_each(|(at, _)| area[at + 7] |= ExtentFlags::REFCOUNTED.bits());
+        shared += found.len();
+        // Once for each of the two.
+        for _ in [from, to] {
+            edit.add_references(counts, found.iter().map(|(_, run)| run.clone())).unwrap();
+        }
+        let mut source = source.unwrap();
+        source[old.1].copy_from_slice(&area);
+        target[new.1].copy_from_slice(&area);
+        edit.put_blocks(old.0, &source).unwrap();
+        edit.put_blocks(new.0, &target).unwrap();
+    }
+    shared
+}
+
+/// Gives an inode values of its own. Returns how many steps that took, and the clusters copied.
+fn unshare(edit: &mut Edit, blkno: Blkno) -> (usize, u32) {
+    let (mut steps, mut copied) = (0, 0);
+    loop {
+        let (more, contents) = edit.unshare_xattrs(blkno).unwrap();
+        steps += 1;
+        for piece in contents {
+            let Contents::Copy { from, to, clusters } = piece else { panic!("{piece:?}") };
+            let blocks = clusters * edit.geometry().blocks_per_cluster();
+            let bytes = edit.read_blocks(from, blocks).unwrap();
+            edit.put_blocks(to, &bytes).unwrap();
+            copied += clusters;
+        }
+        if !more {
+            return (steps, copied);
+        }
+    }
+}
+
+#[test]
+fn values_that_a_copy_shares_become_its_own() {
+    for block in ["1K", "4K"] {
+        let options = format!("-M local -N 1 -b {block} -C 4K -J size=4M");
+        let bench = bench(&options, "64M");
+        let user = XattrPrefix::User;
+        let (first, second) = (bench.file(), bench.volume().resolve(b"/empty").unwrap().blkno);
+        let mut edit = bench.edit();
+        edit.reflink(first, second).unwrap();
+        // More than are changed in one step, where a block has room for as many.
+        let count = if block == "4K" { 20 } else { 6 };
+        for blkno in [first, second] {
+            for number in 0..count {
+                let (name, byte) = (format!("name {number}"), number as u8);
+                edit.set_xattr(blkno, user, name.as_bytes(), &vec![byte; 9000]).unwrap();
+            }
+            edit.set_xattr(blkno, user, b"local", b"a little").unwrap();
+        }
+        let counts = edit.inode(first).unwrap().dinode.i_refcount_loc;
+        assert_eq!(share_values(&mut edit, counts, first, second), count, "{block}");
+        bench.commit(&edit);
+        bench.judge();
+        let model = model_of(&bench.volume(), first);
+        assert_reads_as(&bench.volume(), second, &model);
+
+        let mut edit = bench.edit();
+        let free = edit.free_clusters().unwrap();
+        let (steps, copied) = unshare(&mut edit, second);
+        assert_eq!((steps, copied), (count / 16 + 1, count as u32 * 3), "{block}");
+        assert_eq!(edit.free_clusters().unwrap(), free - u64::from(copied));
+        bench.commit(&edit);
+        bench.judge();
+        assert_reads_as(&bench.volume(), second, &model);
+        assert_reads_as(&bench.volume(), first, &model);
+        // They can be changed now; those of the other file, which is the last to use its clusters,
+        // stay where they are.
+        let mut edit = bench.edit();
+        edit.set_xattr(second, user, b"name 0", b"short").unwrap();
+        assert!(edit.set_xattr(first, user, b"name 0", b"short").is_err());
+        assert_eq!(unshare(&mut edit, first), (count / 16 + 1, 0), "{block}");
+        assert_eq!(edit.unshare_xattrs(first).unwrap(), (false, Vec::new()));
+        assert_reads_as(&edit, first, &model);
+        edit.remove_xattr(first, user, b"name 1").unwrap();
+        bench.commit(&edit);
+        bench.judge();
+        assert_eq!(bench.volume().inode(first).unwrap().dinode.i_refcount_loc, counts);
+    }
+}
+
+#[test]
+fn values_stay_shared_where_there_is_no_room_for_copies() {
+    let bench = bench("-M local -N 1 -b 4K -C 4K -J size=4M", "64M");
+    let (first, second) = (bench.file(), bench.volume().resolve(b"/empty").unwrap().blkno);
+    let mut edit = bench.edit();
+    edit.reflink(first, second).unwrap();
+    for blkno in [first, second] {
+        for number in 0..8 {
+            let name = format!("name {number}");
+            edit.set_xattr(blkno, XattrPrefix::User, name.as_bytes(), &[3; 9000]).unwrap();
+        }
+    }
+    let counts = edit.inode(first).unwrap().dinode.i_refcount_loc;
+    share_values(&mut edit, counts, first, second);
+    let model = model_of(&edit, first);
+    while edit.free_clusters().unwrap() > 7 {
+        let most = (edit.free_clusters().unwrap() - 7).min(1000) as u32;
+        edit.take_clusters(Want::up_to(most)).unwrap();
+    }
+    edit.finish().unwrap();
+    let changed = edit.changed_blocks();
+    assert!(edit.unshare_xattrs(second).is_err_and(|err| err.is_no_room()));
+    assert_eq!((edit.changed_blocks(), edit.free_clusters().unwrap()), (changed, 7));
+    assert_reads_as(&edit, second, &model);
 }

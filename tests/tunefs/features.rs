@@ -43,6 +43,19 @@ fn features_that_are_switched_leave_a_sound_volume() {
 }
 
 #[test]
+fn the_slot_map_gets_another_format_among_changes_of_many_transactions() {
+    let features = "noextended-slotmap,nometaecc,noindexed-dirs";
+    let bench = Bench::new(&format!("-b 1K -C 4K -N 3 --fs-features={features}"), "64M");
+    // The gate looks at who has which slot before each transaction.
+    bench.done("--fs-features=extended-slotmap,metaecc,indexed-dirs");
+    bench.judge("another format");
+    assert_eq!(bench.volume().taken_slots().unwrap(), []);
+    bench.done("-N 5 --fs-features=noextended-slotmap,nounwritten,noindexed-dirs");
+    bench.judge("and back");
+    assert_eq!(bench.volume().taken_slots().unwrap(), []);
+}
+
+#[test]
 fn features_are_as_the_c_tool_leaves_them() {
     let Some(theirs) = oracle("tunefs.ocfs2") else { return };
     for feature in [

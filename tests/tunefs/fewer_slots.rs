@@ -12,7 +12,7 @@ use ocfs2_tests::{assert_as_manifest_elsewhere, listed};
 use ocfs2_volume::edit::NewInode;
 use ocfs2_volume::{SystemFile, Volume};
 
-use crate::bench::{all_codes, found_by_c, volume_at};
+use crate::bench::{Bench, all_codes, found_by_c, volume_at};
 use crate::power;
 use crate::rich::{change, change_in, rich};
 
@@ -129,6 +129,19 @@ fn a_removal_of_slots_that_is_interrupted_leaves_a_sound_volume_and_goes_on() {
             assert!(listed(&volume_at(&after), true) == before, "{what}");
         }
     }
+}
+
+#[test]
+fn what_is_left_of_removed_slots_says_nothing_about_the_features() {
+    let bench = Bench::new("-b 512 -C 8K -N 6", "96M");
+    bench.done("-N 20");
+    bench.done("-N 3");
+    // Inline directories of slots that are gone are still where they were.
+    bench.done("--fs-features=noinline-data");
+    bench.judge("without inline-data");
+    bench.done("-L data");
+    bench.done("--fs-features=inline-data -N 4");
+    bench.judge("with inline-data");
 }
 
 #[test]

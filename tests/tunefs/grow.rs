@@ -1,9 +1,11 @@
 //! Volumes that are made larger.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
-use ocfs2_format::Blkno;
 use ocfs2_format::chain::ChainList;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::{Blkno, Structure};
 use ocfs2_testing::{Run, oracle};
 
 use crate::bench::{Bench, FORMS, extend, volume_at};
@@ -72,4 +74,48 @@ fn sizes_are_in_the_unit_that_was_asked_for_and_other_changes_follow() {
     let run = Run::new(ocfs2_testing::program("tunefs.ocfs2")).arg("-Sbytes").arg(&bench.path);
     let refused = run.arg("300M").output().expect_status(1);
     assert!(refused.stderr.contains("cannot hold more than 51200 clusters"), "{refused}");
+}
+
+/// Changes the descriptor of a group of the global bitmap.
+fn damage(bench: &Bench, group: u32, change: impl FnOnce(&mut GroupDesc)) {
+    let blkno = bench.volume().geometry().group_blkno(group);
+    let mut block = bench.volume().read_block(blkno).unwrap();
+    let mut desc = GroupDesc::decode(&block).unwrap();
+    change(&mut desc);
+    desc.encode(&mut block).unwrap();
+    let file = File::options().write(true).open(&bench.path).unwrap();
+    file.write_all_at(&block, blkno.0 << 10).unwrap();
+}
+
+#[test]
+fn what_growth_touches_is_checked_and_for_other_changes_all_groups() {
+    let bench = Bench::new("-b 1K -C 4K --fs-features=nometaecc", "100M");
+    let sound = fs::read(&bench.path).unwrap();
+    let last = bench.volume().geometry().groups() - 1;
+    assert!(last > 1);
+    let refused = |options: &str, text: &str| {
+        extend(&bench.path, 120);
+        let before = fs::read(&bench.path).unwrap();
+        let refused = bench.tunefs(options).expect_status(1);
+        assert!(refused.stderr.contains(text), "{options}: {refused}");
+        assert!(refused.stderr.contains("run fsck.ocfs2 -f"), "{options}: {refused}");
+        assert!(fs::read(&bench.path).unwrap() == before, "{options}");
+    };
+    damage(&bench, last, |desc| desc.bg_free_bits_count -= 1);
+    ["-S", "-N 4", "-S -N 4"]
+        .iter()
+        .for_each(|options| refused(options, "free clusters and states"));
+    fs::write(&bench.path, &sound).unwrap();
+    damage(&bench, last, |desc| desc.bg_chain = 200);
+    refused("-S", "in no chain");
+    refused("-N 4", "does not count what its groups have");
+    fs::write(&bench.path, &sound).unwrap();
+    damage(&bench, 1, |desc| desc.bg_next_group = Blkno(5));
+    refused("-N 4", "where no group is");
+    fs::write(&bench.path, &sound).unwrap();
+    // Clusters are taken from any group, and growth has nothing to do with this one.
+    damage(&bench, 1, |desc| desc.bg_free_bits_count -= 1);
+    ["-N 4", "-S -N 4"].iter().for_each(|options| refused(options, "free clusters and states"));
+    bench.done("-S");
+    assert_eq!(bench.volume().geometry().size_bytes(), 120 << 20);
 }

@@ -173,6 +173,27 @@ fn a_dry_run_says_what_moves_and_changes_nothing() {
 }
 
 #[test]
+fn what_has_no_room_in_the_smaller_volume_is_found_before_it_is_smaller() {
+    let scratch = Scratch::in_memory();
+    let path = at_the_end(&scratch, "-b 4K -C 4K");
+    let before = fs::read(&path).unwrap();
+    for options in ["-y -q -N 9 -S", "-y -q -J size=9M -S", "-n -q -N 9 -S"] {
+        let refused = tunefs(&path, options, "min");
+        assert_eq!(refused.status, 2, "{options}: {refused}");
+        let text = "with its new size, the volume cannot get the other changes";
+        let is_preview = options.starts_with("-n");
+        assert!(is_preview || refused.stderr.contains(text), "{options}: {refused}");
+        assert!(refused.stderr.contains("there is no room left"), "{options}: {refused}");
+        assert!(before == fs::read(&path).unwrap(), "{options}");
+    }
+    let (known, files) = (all_codes(&path), listed(&volume_at(&path), true));
+    assert_eq!(tunefs(&path, "-y -q -N 3 -L new -Sclusters", "16384").status, 0);
+    assert_eq!((clusters(&path), volume_at(&path).max_slots()), (16384, 3));
+    judge(&path, &known, "smaller, with more slots");
+    assert!(listed(&volume_at(&path), true) == files);
+}
+
+#[test]
 fn the_smallest_size_is_found_and_said_before() {
     for form in FORMS {
         let scratch = Scratch::in_memory();

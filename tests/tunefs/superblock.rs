@@ -108,6 +108,27 @@ fn what_is_not_agreed_to_is_not_done_and_an_undo_file_takes_it_back() {
 }
 
 #[test]
+fn another_uuid_is_taken_back_and_a_copy_with_another_one_is_not_touched() {
+    let bench = Bench::new("-b 1K -C 4K -L data", "64M");
+    let (before, undo) = (fs::read(&bench.path).unwrap(), bench.scratch.join("undo"));
+    let fsck = || Run::new(program("fsck.ocfs2")).arg("--undo").arg(&undo).arg(&bench.path);
+    for options in ["-U -N 3", "-y --cloned-volume=copy"] {
+        bench.tunefs(&format!("{options} --undo-file {}", undo.display())).expect_status(0);
+        assert!(fs::read(&bench.path).unwrap() != before, "{options}");
+        fsck().success();
+        assert!(fs::read(&bench.path).unwrap() == before, "{options}");
+        // A later UUID is not the one of that run.
+        bench.done("-U");
+        let other = fs::read(&bench.path).unwrap();
+        let refused = fsck().output();
+        assert!(refused.stderr.contains("is another volume"), "{options}: {refused}");
+        assert!(fs::read(&bench.path).unwrap() == other, "{options}");
+        fs::write(&bench.path, &before).unwrap();
+        fs::remove_file(&undo).unwrap();
+    }
+}
+
+#[test]
 fn intervals_of_quotas_are_where_the_c_tool_puts_them() {
     let Some(theirs) = oracle("tunefs.ocfs2") else { return };
     let bench = Bench::new("-b 4K -C 4K --fs-features=usrquota,grpquota,metaecc", "64M");

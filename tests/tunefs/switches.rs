@@ -186,6 +186,25 @@ fn a_switch_in_many_transactions_is_undone_and_previewed_and_follows_other_chang
 }
 
 #[test]
+fn what_the_same_call_has_changed_before_gets_block_checks() {
+    for line in [
+        "--fs-features=nousrquota,indexed-dirs,metaecc",
+        "-N 4 -J size=5M --fs-features=metaecc",
+        "--fs-features=usrquota,grpquota,noextended-slotmap,nobackup-super,metaecc",
+        "-N 1 --fs-features=metaecc,noinline-data",
+    ] {
+        let scratch = Scratch::in_memory();
+        let features = "usrquota,nogrpquota,nometaecc,noindexed-dirs";
+        let path = rich(&scratch, &format!("-b 2K -C 16K --fs-features={features}"), "96M", 100);
+        let before = listed(&volume_at(&path), true);
+        let tunefs = Run::new(program("tunefs.ocfs2")).args(["-y", "-q"]).args(line.split(' '));
+        tunefs.arg(&path).success();
+        assert_eq!(found(&path), BTreeSet::new(), "{line}");
+        assert!(listed(&volume_at(&path), true) == before, "{line}");
+    }
+}
+
+#[test]
 fn what_changed_while_there_were_no_block_checks_gets_right_ones() {
     let scratch = Scratch::in_memory();
     let path = rich(&scratch, "-b 512 -C 4K --fs-feature-level=max-features", "64M", 200);

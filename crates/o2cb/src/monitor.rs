@@ -241,7 +241,9 @@ impl Log {
         let number = priority as u8;
         // There is nobody to tell if that fails.
         let _ = match self {
-            Self::Foreground { with_priority: true } => writeln!(Output::stderr(), "<{number}>{text}"),
+            Self::Foreground { with_priority: true } => {
+                writeln!(Output::stderr(), "<{number}>{text}")
+            }
             Self::Foreground { .. } => writeln!(Output::stderr(), "o2hbmonitor: {text}"),
             Self::Background(path) => syslog(path, number, text),
         };

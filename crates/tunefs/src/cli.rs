@@ -42,7 +42,8 @@ use uuid::Uuid;
 /// the use of the device on this host are checked. A volume that was not unmounted by all nodes has
 /// to be recovered by fsck.ocfs2 first. Only --cloned-volume alone does not require that, since a
 /// copy of a mounted volume looks like one that was not unmounted. Before clusters are allocated,
-/// the chains of the global bitmap are checked.
+/// all groups of the global bitmap are checked; before growth alone, its chains and its last group.
+/// If a smaller size is requested with other changes, all of them are tried in memory first.
 ///
 /// A volume that is mounted on this host is extended by its kernel (-S alone): in a cluster on any
 /// node that has it mounted, while all of them go on working. One program at a time does so: it

@@ -12,7 +12,7 @@ use ocfs2_cli::{
 use ocfs2_device::Device;
 use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_users::work::{Work, most_blocks};
-use ocfs2_users::{Guard, Steps, Writer, forget, verify_sound};
+use ocfs2_users::{Guard, Steps, Writer, forget, verify_end, verify_sound};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, EditError, EditOptions};
 use ocfs2_volume::find::resolve;
@@ -46,6 +46,11 @@ const SIZE: &str = "volume-size";
 #[derive(Debug, thiserror::Error)]
 #[error("part of the work is done, and the same command goes on with the rest")]
 struct Partly;
+
+/// The size was changed, and other changes could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the volume was {0}; then")]
+struct Then(&'static str);
 
 /// Does what `cli` asks for.
 ///
@@ -106,7 +111,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
 
 /// The exit status for a failed change, which says whether the volume is unchanged.
 fn status_of(err: &anyhow::Error) -> Status {
-    if err.is::<Partly>() {
+    if err.is::<Partly>() || err.is::<Then>() {
         return NEEDS_FSCK;
     }
     match err.downcast_ref::<Stopped>() {
@@ -194,6 +199,15 @@ fn advised(err: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// Checks what the changes of a run depend on. Growth alone takes no cluster, and touches the last
+/// group and the chains only: the others, which may be very many, are not read.
+fn verify(cli: &Cli, volume: &Volume, resize: Option<Size>) -> Result<()> {
+    match matches!(resize, Some(Size::Larger(_))) && !cli.changes_more_than_size() {
+        true => verify_end(volume),
+        false => verify_sound(volume),
+    }
+}
+
 /// Makes the changes of a volume that nobody uses.
 fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> Result<()> {
     let write = !cli.no;
@@ -221,7 +235,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
     let clock = SystemClock::default();
     if cli.no {
         if !is_superblock {
-            verify_sound(&volume)?;
+            verify(cli, &volume, resize)?;
         }
         if is_copy {
             Guard::of_copy(&volume, &cli.device, &clock)?;
@@ -239,7 +253,7 @@ fn change_unmounted(cli: &Cli, outcomes: &Outcomes, progress: &dyn Progress) -> 
         print_warning(format_args!("{}: {why}", run.device));
     }
     if !is_superblock {
-        verify_sound(&volume)?;
+        verify(cli, &volume, resize)?;
     }
     let writer = Writer::new(&volume, guard, cli.undo_file.as_deref())?;
     let pass = |work: &Work<'_>| writer.pass(work);
@@ -268,7 +282,7 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
         None => None,
     };
     let changes = Change::all(cli, volume)?;
-    verify_sound(volume)?;
+    verify(cli, volume, resize)?;
     let outcomes = Outcomes::default();
     let run = Run::new(cli, &outcomes, &NoProgress)?;
     run.change(volume, &|_: &Work<'_>| Ok(device), resize, &changes).map(|_| ())
@@ -329,6 +343,9 @@ impl<'a> Run<'a> {
             return self.transaction(volume, pass, changes).map(|()| None);
         }
         let before = volume.geometry().clusters;
+        if last < before && !changes.is_empty() {
+            self.verify_rest(volume, &sizes, changes)?;
+        }
         let mut volume = volume.on(Arc::clone(volume.device()));
         let mut is_begun = false;
         for clusters in sizes {
@@ -344,9 +361,26 @@ impl<'a> Run<'a> {
         self.note(SIZE, Outcome::Done, &question);
         let is_smaller = last < before;
         let verb = if is_smaller { "made smaller" } else { "extended" };
-        self.transaction(&volume, pass, changes)
-            .with_context(|| format!("the volume was {verb}; then"))?;
+        self.transaction(&volume, pass, changes).map_err(|err| err.context(Then(verb)))?;
         Ok(is_smaller.then_some(volume.geometry().size_bytes()))
+    }
+
+    /// Fails if the other changes are not possible once the volume is smaller, before it is.
+    fn verify_rest(&self, volume: &Volume, sizes: &[u32], changes: &[Change]) -> Result<()> {
+        let mut then = volume.on(Arc::clone(volume.device()));
+        for clusters in sizes {
+            then = self.rehearsed_shrink(&then, *clusters)?.1;
+        }
+        let rest = self.rehearse(&then, |work| {
+            for change in changes {
+                let state = change.state(work.edit.volume(), &self.device)?;
+                if !matches!(state, State::Done(_)) {
+                    change.apply(work)?;
+                }
+            }
+            Ok(work.edit.finish()?)
+        });
+        rest.map(|_| ()).context("with its new size, the volume cannot get the other changes")
     }
 
     /// The sizes in clusters that the volume gets, one after the other; none if it stays as it is.
@@ -565,7 +599,7 @@ impl<'a> Run<'a> {
             }
             now = then;
         }
-        self.rehearse(volume, |work| {
+        self.rehearse(&now, |work| {
             for (index, change) in changes.iter().enumerate() {
                 work.is_last = index + 1 == changes.len();
                 let state = change.state(work.edit.volume(), &self.device)?;

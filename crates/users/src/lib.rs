@@ -23,5 +23,5 @@ pub use guard::{Guard, GuardError};
 pub use held::HeldLock;
 pub use members::usage_of;
 pub use occupant::{Consent, Look, Occupant};
-pub use sound::verify_sound;
+pub use sound::{verify_end, verify_sound};
 pub use steps::{Steps, Writer, forget, open_volume};

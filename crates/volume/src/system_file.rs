@@ -9,6 +9,9 @@ use ocfs2_format::superblock::MAX_SLOTS;
 
 use crate::Volume;
 
+/// Digits of the slot in a name.
+const SLOT_DIGITS: usize = 4;
+
 /// A system file by its purpose.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum SystemFile {
@@ -87,8 +90,16 @@ impl SystemFile {
 
     /// The system file of that name; `None` if it is not a name of one.
     pub fn of_name(name: &[u8]) -> Option<Self> {
-        let of_slots = (0..MAX_SLOTS).flat_map(Self::of_slot);
-        Self::GLOBAL.into_iter().chain(of_slots).find(|file| file.name().as_bytes() == name)
+        let Some(colon) = name.iter().position(|byte| *byte == b':') else {
+            return Self::GLOBAL.into_iter().find(|file| file.stem().as_bytes() == name);
+        };
+        let (stem, digits) = (name.get(..colon)?, name.get(colon + 1..)?);
+        if digits.len() != SLOT_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let slot = digits.iter().fold(0, |slot, digit| slot * 10 + u16::from(digit - b'0'));
+        let mut files = Self::of_slot(slot).into_iter().filter(|_| slot < MAX_SLOTS);
+        files.find(|file| file.stem().as_bytes() == stem)
     }
 
     /// Whether that is the name of a system file.
@@ -104,7 +115,13 @@ impl SystemFile {
 
     /// Its name in the system directory.
     pub fn name(self) -> String {
-        let stem = match self {
+        let stem = self.stem();
+        self.slot().map_or(stem.to_owned(), |slot| format!("{stem}:{slot:0SLOT_DIGITS$}"))
+    }
+
+    /// Its name without the slot.
+    fn stem(self) -> &'static str {
+        match self {
             Self::BadBlocks => "bad_blocks",
             Self::GlobalInodeAlloc => "global_inode_alloc",
             Self::SlotMap => "slot_map",
@@ -117,8 +134,7 @@ impl SystemFile {
             Self::Journal(_) => "journal",
             Self::LocalAlloc(_) => "local_alloc",
             Self::TruncateLog(_) => "truncate_log",
-        };
-        self.slot().map_or(stem.to_owned(), |slot| format!("{stem}:{slot:04}"))
+        }
     }
 
     /// Its file type.
@@ -191,6 +207,21 @@ mod tests {
         assert_eq!(flags(SystemFile::LocalQuota(QuotaKind::Group, 3)), 0x1011);
         assert_eq!(SystemFile::LocalQuota(QuotaKind::Group, 3).name(), "aquota.group:0003");
         assert!(SystemFile::is_name(b"journal:0254") && !SystemFile::is_name(b"journal:0255"));
+    }
+
+    #[test]
+    fn a_file_is_found_by_its_name_and_by_no_other() {
+        for file in
+            SystemFile::GLOBAL.into_iter().chain((0..MAX_SLOTS).flat_map(SystemFile::of_slot))
+        {
+            assert_eq!(SystemFile::of_name(file.name().as_bytes()), Some(file));
+        }
+        let others = ["", ":", ":0001", "journal", "journal:", "journal:1", "journal:00001"];
+        let more =
+            ["journal:000a", "journal:+001", "journal:0001:0001", "slot_map:0000", "Journal:0001"];
+        for name in others.into_iter().chain(more) {
+            assert_eq!(SystemFile::of_name(name.as_bytes()), None, "{name}");
+        }
     }
 
     #[test]

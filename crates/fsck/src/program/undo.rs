@@ -74,7 +74,7 @@ impl Run<'_> {
 
     /// The gate of the volume that was overwritten, unless its users object. The UUID of its
     /// superblock, or of a backup if that cannot be used, has to be that of the undo file, unless
-    /// that is of a whole device.
+    /// that is of a whole device, or what is there was written by the run that is undone.
     fn undo_gate(
         &mut self,
         device: &Arc<dyn Device>,
@@ -98,7 +98,10 @@ impl Run<'_> {
         let mut other = volume.superblock().clone();
         other.s_uuid = undo.uuid();
         let (found, expected) = (volume.superblock().uuid(), other.uuid());
-        if found != expected && !is_of_device {
+        // tunefs.ocfs2 may have given the volume another one.
+        let superblock = volume.found_superblock().blkno.offset_bytes(volume.block_size());
+        let has_left = superblock.map_or(Ok(false), |offset| undo.has_left(&**device, offset));
+        if found != expected && !is_of_device && !has_left? {
             bail!("is another volume: its UUID is {found}, that of the undo file {expected}");
         }
         let (users, lock) = self.users_and_lock(&volume, interrupt)?;

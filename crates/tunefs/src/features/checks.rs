@@ -19,6 +19,8 @@ const ENOUGH: usize = 32 << 20;
 /// nothing reads either, so checks need no transaction: a block of which only a part was written is
 /// as good as before.
 pub(super) fn stamp(work: &mut Work<'_>) -> Result<()> {
+    // What was changed before this is still without checks, and a transaction is written after them.
+    work.flush()?;
     let without_trailer = stamp_all(work, false)?;
     if without_trailer.is_empty() {
         return work.flush();

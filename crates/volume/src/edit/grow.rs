@@ -166,6 +166,7 @@ impl Growth {
         }
         for blkno in self.volume.backups_within(self.blocks.clone()) {
             let found = self.volume.superblock_of(self.volume.superblock(), blkno)?;
+            zero_cluster_of(&self.volume, device, blkno)?;
             put::<Dinode>(&self.volume, device, blkno, found.block)?;
         }
         let blkno = Blkno(self.blocks.start);
@@ -217,8 +218,8 @@ impl NewGroup {
         self.clusters.saturating_sub(self.taken.len() as u16)
     }
 
-    /// Writes its descriptor, with `next` as the group after it in its chain, and zeroes the rest
-    /// of that cluster. `volume` is the one it becomes a part of.
+    /// Writes its descriptor, with `next` as the group after it in its chain. `volume` is the one it
+    /// becomes a part of. The rest of that cluster is never used and stays as it is.
     ///
     /// # Errors
     /// It cannot be written.
@@ -252,21 +253,25 @@ fn backups_in(volume: &Volume, index: u32, blocks: Range<u64>) -> impl Iterator<
     places.filter(move |(group, _)| *group == index).map(|(_, bit)| bit)
 }
 
-/// Writes a block of metadata that begins a cluster, and zeroes the rest of the cluster.
+/// Zeroes the cluster of a block: whoever looks for backups of the superblock finds nothing else.
+fn zero_cluster_of(volume: &Volume, device: &dyn Device, blkno: Blkno) -> Result<(), Error> {
+    let geometry = volume.geometry();
+    let start = geometry.block_of(geometry.cluster_of(blkno).unwrap_or(Cluster(0)));
+    let offset = start.offset_bytes(geometry.block_size).unwrap_or(u64::MAX);
+    let zeroed = device.zero(offset, geometry.cluster_size.bytes().into());
+    zeroed.map_err(|source| Error::Write { blkno, source })
+}
+
+/// Writes a block of metadata.
 fn put<T: Block>(
     volume: &Volume,
     device: &dyn Device,
     blkno: Blkno,
     mut block: Vec<u8>,
 ) -> Result<(), Error> {
-    let geometry = volume.geometry();
-    let failed = |source| Error::Write { blkno, source };
-    let start = geometry.block_of(geometry.cluster_of(blkno).unwrap_or(Cluster(0)));
-    let offset = |blkno: Blkno| blkno.offset_bytes(geometry.block_size).unwrap_or(u64::MAX);
-    let bytes = u64::from(geometry.cluster_size.bytes());
-    device.zero(offset(start), bytes).map_err(failed)?;
+    let offset = blkno.offset_bytes(volume.block_size()).unwrap_or(u64::MAX);
     if volume.has(Incompat::META_ECC) {
         T::stamp(&mut block);
     }
-    device.write_at(&block, offset(blkno)).map_err(failed)
+    device.write_at(&block, offset).map_err(|source| Error::Write { blkno, source })
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{Changed, on_fresh};
 use crate::Volume;
+use crate::open::FoundSuperblock;
 use crate::usage::{Reading, Region, Sample};
 use ocfs2_device::Device;
 
@@ -62,6 +63,8 @@ impl Piece {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pieces: Vec<Piece>,
+    /// The superblock as it was at the first look.
+    first: Vec<u8>,
     /// The slots that are taken; `None` if that cannot be read.
     taken: Option<Vec<TakenSlot>>,
     beats: Option<(Region, Sample)>,
@@ -75,6 +78,7 @@ impl Seen {
         for blkno in BTreeSet::from([SUPERBLOCK_BLKNO, found]) {
             seen.add_superblock(volume, blkno)?;
         }
+        seen.first = seen.superblock().to_vec();
         seen.taken = volume.taken_slots().ok();
         let has_beats = volume.superblock().stack() != Stack::Local;
         let region = volume.heartbeat_region().ok().filter(|_| has_beats);
@@ -102,6 +106,27 @@ impl Seen {
         Ok(())
     }
 
+    /// The bytes of the superblock, or none.
+    fn superblock(&self) -> &[u8] {
+        let piece = self.pieces.iter().find(|piece| piece.is_superblock);
+        piece.map_or(&[], |piece| &piece.bytes)
+    }
+
+    /// The volume as its superblock states it now, where that was changed since the first look: the
+    /// slot map may have got another format.
+    fn as_stated(&self, volume: &Volume) -> Option<Volume> {
+        let block = self.superblock();
+        let changed = Some(block).filter(|block| *block != self.first.as_slice())?;
+        let superblock = SuperBlock::decode(changed.get(Dinode::ID2_OFFSET..)?).ok()?;
+        let is_it = block.starts_with(&SUPERBLOCK_SIGNATURE)
+            && superblock.s_uuid == volume.superblock().s_uuid
+            && Dinode::decode(block).ok()?.i_fs_generation == volume.generation();
+        is_it.then(|| {
+            let found = volume.found_superblock().clone();
+            volume.with_superblock(FoundSuperblock { superblock, ..found })
+        })
+    }
+
     /// Adds some bytes of the device.
     pub fn add(&mut self, device: &dyn Device, what: &str, range: Range<u64>) -> io::Result<()> {
         let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
@@ -127,12 +152,16 @@ impl Seen {
     pub fn on(&self, device: &Arc<dyn Device>, volume: Option<&Volume>) -> io::Result<Self> {
         let pieces = self.pieces.iter().map(|piece| piece.read(device));
         let pieces = pieces.collect::<io::Result<_>>()?;
-        let taken = volume.and_then(|volume| on_fresh(volume, device).taken_slots().ok());
-        let beats = match &self.beats {
+        let mut now = Self { pieces, first: self.first.clone(), taken: None, beats: None };
+        now.taken = volume.and_then(|volume| {
+            let stated = now.as_stated(volume);
+            on_fresh(stated.as_ref().unwrap_or(volume), device).taken_slots().ok()
+        });
+        now.beats = match &self.beats {
             Some((region, _)) => Some((*region, region.sample(device)?)),
             None => None,
         };
-        Ok(Self { pieces, taken, beats })
+        Ok(now)
     }
 
     /// Checks that `now` is as it was, or as it was to become: `next`. Nodes in `known` may do

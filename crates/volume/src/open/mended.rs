@@ -802,10 +802,12 @@ pub(super) fn lacking_inline(volume: &Volume) -> Option<Invalid> {
     })
 }
 
-/// Whether at least two of them are inline directories: a single one may just have a wrong bit.
+/// Whether at least two of them are inline directories: a single one may just have a wrong bit. Those
+/// of slots that are gone are left as they were.
 fn are_inline<'a>(system: impl Iterator<Item = &'a Dinode>) -> bool {
     let is_one = |it: &&Dinode| {
         it.kind() == Some(FileKind::Directory)
+            && it.flags().contains(InodeFlags::VALID)
             && it.dyn_features().contains(DynFeatures::INLINE_DATA)
     };
     system.filter(is_one).take(2).count() == 2

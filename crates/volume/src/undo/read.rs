@@ -295,6 +295,17 @@ impl Undo {
         Ok(())
     }
 
+    /// Whether the unit at `offset` is as the run left it that this file is of, which may have given
+    /// the volume another UUID.
+    ///
+    /// # Errors
+    /// [`UndoError::Device`].
+    pub fn has_left(&self, device: &dyn Device, offset: u64) -> Result<bool, UndoError> {
+        let mut now = vec![0; self.len_at(offset) as usize];
+        device.read_at(&mut now, offset).map_err(UndoError::Device)?;
+        Ok(self.is_known(offset, &now))
+    }
+
     /// Whether these contents were there before, or were written then.
     fn is_known(&self, offset: u64, contents: &[u8]) -> bool {
         let sum = contents_sum(self.unit, offset, contents);
