@@ -173,6 +173,24 @@ fn files_with_holes_are_listed_as_the_c_tool_does() {
 }
 
 #[test]
+fn every_field_is_queried_as_the_c_tool_does() {
+    let Some(theirs) = oracle("tunefs.ocfs2") else { return };
+    for options in ["-b 1K -C 4K -L data", "-b 4K -C 64K --fs-features=usrquota,metaecc,nosparse"] {
+        let bench = Bench::new(options, "96M");
+        let format = r"%T|%N|%R|%Y|%P|%V|%U|%M|%H|%O|%%\n";
+        let ask = |tunefs: &std::path::Path, format: &str| {
+            Run::new(tunefs).args(["-Q", format]).arg(&bench.path).success().stdout
+        };
+        let ours = ask(&program("tunefs.ocfs2"), format);
+        assert_eq!(ours, ask(&theirs, format), "{options}");
+        assert_eq!(ours.matches('|').count(), 10, "{ours}");
+        // The C tool has no answer to this one.
+        let size = bench.volume().block_size().bytes();
+        assert_eq!(ask(&program("tunefs.ocfs2"), r"%B\n"), format!("{size}\n"));
+    }
+}
+
+#[test]
 fn the_superblock_is_listed_as_debugfs_shows_it() {
     let bench = Bench::new("-b 1K -C 4K -L data", "64M");
     let listed = Run::new(program("tunefs.ocfs2")).arg("-l").arg(&bench.path).success().stdout;

@@ -32,6 +32,17 @@ pub enum Piece {
     },
 }
 
+impl Piece {
+    /// The first block that it writes.
+    fn start(&self, volume: &Volume) -> Blkno {
+        match self {
+            Self::Zero(run) => volume.geometry().block_of(Cluster(run.start)),
+            Self::Blocks(blkno, _) => *blkno,
+            Self::Copy { to, .. } => *to,
+        }
+    }
+}
+
 impl From<Contents> for Piece {
     fn from(contents: Contents) -> Self {
         match contents {
@@ -201,6 +212,11 @@ impl<'a> Work<'a> {
     /// Writes everything to `device`, through the first journal that is large enough.
     pub fn commit(&self, slots: u16, device: &dyn Device) -> Result<(), CommitError> {
         self.write(&self.before, device)?;
+        // What comes before a transaction is flushed before it, also if that is a later one.
+        if self.edit.changed_blocks() == 0 && self.after.is_empty() {
+            return Ok(());
+        }
+        self.flush_device(device)?;
         match self.commit_edit(slots, device) {
             // The transaction was not written, but what comes before it was.
             Err(err) if err.is_before_writes() && !self.before.is_empty() => {
@@ -208,7 +224,14 @@ impl<'a> Work<'a> {
             }
             done => done?,
         }
-        self.write(&self.after, device)
+        self.write(&self.after, device)?;
+        self.flush_device(device)
+    }
+
+    fn flush_device(&self, device: &dyn Device) -> Result<(), CommitError> {
+        let pieces = self.before.iter().chain(&self.after);
+        let blkno = pieces.last().map_or(Blkno(0), |piece| piece.start(self.edit.volume()));
+        device.flush().map_err(|source| CommitError::Write { blkno, source })
     }
 
     fn commit_edit(&self, slots: u16, device: &dyn Device) -> Result<(), CommitError> {
@@ -230,7 +253,6 @@ impl<'a> Work<'a> {
     fn write(&self, pieces: &[Piece], device: &dyn Device) -> Result<(), CommitError> {
         let geometry = self.edit.geometry();
         let offset = |blkno: Blkno| blkno.offset_bytes(geometry.block_size).unwrap_or(u64::MAX);
-        let mut last = Blkno(0);
         for piece in pieces {
             let (blkno, written) = match piece {
                 Piece::Zero(run) => {
@@ -245,10 +267,8 @@ impl<'a> Work<'a> {
                 }
             };
             written.map_err(|source| CommitError::Write { blkno, source })?;
-            last = blkno;
         }
-        let blkno = last;
-        device.flush().map_err(|source| CommitError::Write { blkno, source })
+        Ok(())
     }
 
     fn copy(&self, from: u64, to: u64, bytes: u64, device: &dyn Device) -> std::io::Result<()> {
