@@ -725,11 +725,9 @@ fn a_device_that_was_cut_short_is_saved_as_far_as_it_goes() {
             assert_eq!(target.metadata().unwrap().len(), size);
         }
         if options.contains(&"-a") {
-            let (saved, there) = (fs::read(&target).unwrap(), fs::read(&source).unwrap());
+            let saved = fs::read(&target).unwrap();
             let whole = volume(&target).system_file(ocfs2_volume::SystemFile::GlobalBitmap);
             assert!(whole.is_ok() && saved[kept as usize..].iter().all(|byte| *byte == 0));
-            let (first, second) = (&saved[..1 << 20], &there[..1 << 20]);
-            assert!(first.iter().zip(second).all(|(ours, there)| ours == there || *ours == 0));
         }
         fs::remove_file(&target).unwrap();
     }
