@@ -9,6 +9,7 @@ mod crash;
 mod debugged;
 mod defragged;
 mod edited;
+mod emptied;
 mod filled;
 mod fixtures;
 mod gate;

@@ -42,7 +42,11 @@ impl ProgressLines<File> {
     /// There is no such descriptor, it cannot be written, or it is a socket or a block device.
     pub fn to_descriptor(number: u32) -> io::Result<Self> {
         // The only way to a descriptor by its number without `unsafe` code.
-        let file = File::options().append(true).open(format!("/proc/self/fd/{number}"))?;
+        let file = File::options().append(true).open(format!("/proc/self/fd/{number}"));
+        let file = file.map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound => io::Error::new(err.kind(), "it is not open"),
+            _ => err,
+        })?;
         match file.metadata()?.file_type().is_block_device() {
             true => Err(io::Error::other("it is a block device")),
             false => Ok(Self::new(file)),

@@ -2,7 +2,7 @@
 //!
 //! Most are one transaction. What has to visit every file takes as many as it needs, each of which
 //! leaves a volume that can be mounted: it calls [`Work::settle`] after each file or part of one.
-//! [`Steps`] commits them.
+//! [`crate::Steps`] commits them.
 
 use std::ops::Range;
 
