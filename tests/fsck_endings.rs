@@ -351,3 +351,42 @@ fn blocks_of_a_refcount_tree_that_are_in_no_group_are_moved_together() {
     assert_eq!(again.status, 0, "{repaired}\n{again}");
     assert_eq!(before.lost(&Files::of(image.path())), [""; 0], "{repaired}");
 }
+
+/// Blocks of a directory without an index have no trailers: names reach to their ends.
+#[test]
+fn a_directory_that_only_lacks_an_index_keeps_every_name() {
+    for form in ["-b 512 -C 4K", "-b 1K -C 4K", "-b 4K -C 4K"] {
+        let scratch = Scratch::in_memory();
+        let image = scratch.image("volume.img", 64 << 20);
+        let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local", "-N", "1"]);
+        let mkfs = mkfs.args(["-J", "size=4M", "--fs-features=noindexed-dirs,noinline-data"]);
+        mkfs.args(form.split(' ')).arg(&image).success();
+        let mut lines = String::from("mkdir /many\n");
+        for number in 0..600 {
+            let end = "z".repeat(number * 7 % 60);
+            lines += &format!("mknod /many/n{number}{end} p\n");
+        }
+        let debugfs = || Run::new(program("debugfs.ocfs2"));
+        debugfs().args(["-n", "-w"]).arg(&image).stdin(lines).success();
+        let names = || {
+            let list = debugfs().args(["-R", "ls /many"]).arg(&image).success().stdout;
+            let names = list.lines().filter_map(|line| line.split_whitespace().nth(4));
+            names.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = names();
+        assert_eq!(before.len(), 602, "{form}");
+        let shown = debugfs().args(["-R", "print <2>.s_feature_incompat"]).arg(&image).success();
+        let bits = shown.stdout.split_whitespace().rev();
+        let bits: Vec<u32> = bits.filter_map(|word| word.parse().ok()).collect();
+        let bits = bits.first().unwrap_or_else(|| panic!("{shown}"))
+            | ocfs2_format::feature::Incompat::INDEXED_DIRS.bits();
+        let set = format!("ssv --direct feature_incompat {bits}");
+        debugfs().args(["-w", "-R", &set]).arg(&image).success();
+        let fsck = |option: &str| Run::new(program("fsck.ocfs2")).arg(option).arg(&image).output();
+        let done = fsck("-fy").expect_status(1);
+        assert!(done.stdout.contains("[DX_TREE_MISSING]"), "{form}: {done}");
+        assert!(!done.stdout.contains("NOT_CONNECTED"), "{form}: {done}");
+        assert!(names() == before, "{form}");
+        fsck("-fn").expect_status(0);
+    }
+}

@@ -35,6 +35,36 @@ fn unclean_and_unsound_volumes_are_not_changed() {
     assert!(all.status == 1 && all.stderr.contains("leave out the paths"), "{all}");
 }
 
+/// What is free in the bitmap and has an owner, and what has two, is neither moved nor overwritten.
+#[test]
+fn a_volume_with_clusters_of_no_owner_or_of_two_is_not_changed() {
+    let damages = ["freeb --direct CLUSTER 1", "set --direct <INODE>.l_recs[0].e_blkno BLOCK"];
+    for damage in damages {
+        let scratch = Scratch::in_memory();
+        let path = scattered(&scratch, "-b 4K -C 4K", 20);
+        let volume = volume_at(&path);
+        let first = |name: &[u8]| {
+            let inode = volume.resolve(name).unwrap();
+            volume.tree(&inode).unwrap().extents().next().unwrap().unwrap().blkno
+        };
+        let block = first(b"/turn 0");
+        let other = volume.resolve(b"/turn 1").unwrap().blkno;
+        let cluster = volume.geometry().cluster_of(block).unwrap();
+        let command = damage.replace("CLUSTER", &cluster.0.to_string());
+        let command =
+            command.replace("BLOCK", &block.to_string()).replace("INODE", &other.to_string());
+        let debugfs = Run::new(program("debugfs.ocfs2")).args(["-w", "-R"]);
+        debugfs.arg(&command).arg(&path).success();
+        let bytes = fs::read(&path).unwrap();
+        for options in ["", "--pack", "-n"] {
+            let refused = defragfs(options, &path, &[]);
+            assert_eq!(refused.status, 1, "{command}: {refused}");
+            assert!(refused.stderr.contains("run fsck.ocfs2 -f first"), "{refused}");
+            assert!(bytes == fs::read(&path).unwrap(), "{command}");
+        }
+    }
+}
+
 #[test]
 fn a_signal_ends_it_with_a_sound_volume() {
     let scratch = Scratch::in_memory();

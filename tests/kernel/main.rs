@@ -26,4 +26,5 @@ mod repairs;
 mod shrunk;
 mod story;
 mod switched;
+mod third;
 mod volume;

@@ -328,6 +328,10 @@ fn report(cli: &Cli, look: &Look, log: &Log, number: u32) -> Result<()> {
 
 /// Writes a file as a whole, readable for the exporter.
 fn write_textfile(path: &Path, text: &str) -> io::Result<()> {
+    // A device such as /dev/null would become a file.
+    if path.metadata().is_ok_and(|it| !it.is_file()) {
+        return Err(io::Error::other("is not a regular file"));
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
     file.write_all(text.as_bytes())?;

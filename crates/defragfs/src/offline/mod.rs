@@ -2,6 +2,7 @@
 
 mod arrange;
 mod mover;
+mod owners;
 mod pieces;
 mod report;
 
@@ -25,6 +26,7 @@ use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
 
 use crate::Cli;
 use arrange::{Census, Wanted, arrange};
+use owners::verify_owners;
 use report::{Free, Report};
 
 /// Bytes of changes that are kept in memory; a rehearsal may have very many.
@@ -72,6 +74,7 @@ fn arranged(
     }
     if !cli.count {
         verify_sound(&volume)?;
+        verify_owners(&volume, interrupt)?;
     }
     let mut census = Census::of(&volume, &wanted, interrupt)?;
     let before = Free::of(&volume)?;
@@ -126,6 +129,7 @@ fn steps<'a>(
 pub fn arrange_volume(volume: &Volume, device: &dyn Device, packs: bool) -> Result<()> {
     let (interrupt, wanted) = (Interrupt::default(), Wanted { only: None, packs });
     verify_sound(volume)?;
+    verify_owners(volume, &interrupt)?;
     let mut census = Census::of(volume, &wanted, &interrupt)?;
     let make = |work: &mut Work<'_>| arrange(work, &wanted, &mut census, &interrupt);
     let steps = steps(volume, &interrupt, &NoProgress);

@@ -135,9 +135,8 @@ fn explained(err: UndoError) -> Error {
         // Before the first write it is a cancellation like any other.
         UndoError::Interrupted { is_begun: false } => Interrupted.into(),
         err @ UndoError::Cut { .. } => anyhow!(
-            "{err}, as after a copy that is not whole, or a program that was killed, which saved everything that it \
-             overwrote; --force puts back \
-             what it has"
+            "{err}, as after a copy that is not whole, or a program that was killed, which saved \
+             everything that it overwrote; --force puts back what it has"
         ),
         err => err.into(),
     }

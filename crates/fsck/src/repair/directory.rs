@@ -343,7 +343,8 @@ impl Directory {
             let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
             blocks.push((dir, reader.entries(data.get(..size).unwrap_or(data))));
         } else {
-            let trailers = volume.has_dir_trailers(&inode) || needs_index(volume, &inode);
+            // One that only needs an index has none yet: entries go to the end of its blocks.
+            let trailers = volume.has_dir_trailers(&inode);
             for (number, blkno) in block_numbers(volume, &inode)?.enumerate() {
                 editor.check_interrupt()?;
                 let mut block = volume.read_block(blkno)?;

@@ -25,11 +25,11 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Puts the distribution's kernel, the newest available one and the services of a cluster of corosync
-/// into the user's cache folder, if they are not there yet.
+/// Puts the distribution's kernel, two newer ones and the services of a cluster of corosync into the
+/// user's cache folder, if they are not there yet.
 ///
 /// Returns what machines still lack, and why: nothing is installed here. `OCFS2_NEWEST_KERNEL=no`
-/// in the environment turns the newest kernel off.
+/// in the environment turns the newer kernels off.
 ///
 /// # Errors
 /// If there is no cache folder.
@@ -42,10 +42,12 @@ pub fn prepare() -> Result<Vec<Missing>> {
         let what = "corosync and dlm-controld".into();
         missing.push(Missing { what, why: format!("{err:#}") });
     }
-    if wants_newest()
-        && let Err(err) = Kernel::get(Which::Newest)
-    {
-        missing.push(Missing { what: "the newest Linux kernel".into(), why: format!("{err:#}") });
+    let newer =
+        [(Which::Newest, "the newest Linux kernel"), (Which::Between, "a third Linux kernel")];
+    for (which, what) in newer.into_iter().filter(|_| wants_newest()) {
+        if let Err(err) = Kernel::get(which) {
+            missing.push(Missing { what: what.into(), why: format!("{err:#}") });
+        }
     }
     Ok(missing)
 }
@@ -60,7 +62,7 @@ pub fn missing() -> Vec<Missing> {
     missing
 }
 
-/// Returns whether tests also run with a second kernel.
+/// Returns whether tests also run with newer kernels.
 pub fn wants_newest() -> bool {
     std::env::var_os("OCFS2_NEWEST_KERNEL").is_none_or(|it| it != "no")
 }

@@ -34,6 +34,8 @@ pub struct Kernel {
 pub enum Which {
     /// The distribution's newest, or the one of the package named by `$OCFS2_KERNEL_PACKAGE`.
     Ours,
+    /// That of Debian's release after 12, which is between the other two.
+    Between,
     /// The newest one available to this machine: that of a newer release of Debian.
     Newest,
 }
@@ -43,6 +45,7 @@ impl Which {
     fn pointer(self) -> String {
         match (self, other_package()) {
             (Self::Newest, _) => format!("newest-{LAYOUT}"),
+            (Self::Between, _) => format!("between-{LAYOUT}"),
             (Self::Ours, Some(name)) => format!("package-{name}-{LAYOUT}"),
             (Self::Ours, None) => format!("current-{LAYOUT}"),
         }
@@ -90,7 +93,13 @@ impl Kernel {
     fn from_packages(which: Which, cache: &Path) -> Result<Self> {
         let packages = match which {
             Which::Ours => Packages::of_this_system(other_package()),
-            Which::Newest => Packages::with_options(newer::options(&cache.join("apt"))?),
+            Which::Newest => {
+                Packages::with_options(newer::options(&cache.join("apt"), &newer::SUITES)?)
+            }
+            Which::Between => {
+                let folder = cache.join("apt-between");
+                Packages::with_options(newer::options(&folder, &[newer::RELEASE])?)
+            }
         };
         let names = packages.names()?;
         let known = package::release(&names).and_then(|it| Self::of_release(cache, it));

@@ -97,6 +97,19 @@ impl Lab {
         Ok((newest.kernel.release != ours.kernel.release).then_some(newest))
     }
 
+    /// Returns the lab with a kernel between the other two; `None` if there is none, or the newest is
+    /// not wanted either. Needs no network.
+    ///
+    /// # Errors
+    /// As [`Lab::newest`].
+    pub fn between() -> Result<Option<Self>> {
+        let Some(newest) = Self::newest()? else { return Ok(None) };
+        let (ours, between) = (Self::ready()?, Self::of(Which::Between)?);
+        let release = &between.kernel.release;
+        let is_another = *release != newest.kernel.release && *release != ours.kernel.release;
+        Ok(is_another.then_some(between))
+    }
+
     fn of(which: Which) -> Result<Self> {
         let missing = host::missing();
         if let (Some(kernel), Some(qemu), Some(busybox)) =
@@ -106,7 +119,7 @@ impl Lab {
         }
         let mut list: Vec<_> = missing.iter().map(ToString::to_string).collect();
         if list.is_empty() {
-            list.push("the newest Linux kernel: not downloaded yet".to_owned());
+            list.push("a newer Linux kernel: not downloaded yet".to_owned());
         }
         bail!("no virtual machines here; `cargo xtask kernel` prepares them: {}", list.join("; "))
     }

@@ -8,7 +8,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// Suites with newer kernels, the newest first.
-const SUITES: [&str; 2] = ["trixie-backports", "trixie"];
+pub const SUITES: [&str; 2] = ["trixie-backports", RELEASE];
+
+/// The release after Debian 12.
+pub const RELEASE: &str = "trixie";
 
 /// Keys of Debian's archive, if the source names none.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -20,13 +23,13 @@ struct Source {
     signed_by: Option<String>,
 }
 
-/// Updates the lists of that release in `folder` and returns the options that make apt use only
-/// them.
+/// Updates the lists of the first of the suites that can be had, in `folder`, and returns the options
+/// that make apt use only them.
 ///
 /// # Errors
 /// If no archive of Debian is among the sources of this system, it cannot be reached, or its keys
 /// are not known here.
-pub fn options(folder: &Path) -> Result<Vec<String>> {
+pub fn options(folder: &Path, suites: &[&str]) -> Result<Vec<String>> {
     let source = sources(Path::new("/etc/apt"))
         .into_iter()
         .next()
@@ -37,7 +40,7 @@ pub fn options(folder: &Path) -> Result<Vec<String>> {
     }
     let options = isolated(folder);
     let mut failed = String::new();
-    for suite in SUITES {
+    for suite in suites {
         fs::write(parts.join("newer.sources"), source.text(suite))?;
         let update = Command::new("apt-get")
             .args(&options)

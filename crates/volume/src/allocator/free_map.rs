@@ -88,6 +88,11 @@ impl FreeMap {
         }
     }
 
+    /// Whether any of these clusters is free.
+    pub fn overlaps(&self, run: &Range<u32>) -> bool {
+        self.by_start.range(..run.end).next_back().is_some_and(|(_, end)| *end > run.start)
+    }
+
     /// The run that begins at a cluster.
     pub fn at(&self, start: u32) -> Option<Range<u32>> {
         self.by_start.get(&start).map(|end| start..*end)
