@@ -13,11 +13,11 @@ use ocfs2_volume::edit::NewInode;
 use ocfs2_volume::{SystemFile, Volume};
 
 use crate::bench::{Bench, all_codes, found_by_c, volume_at};
-use crate::power;
+use crate::power::{self, Points};
 use crate::rich::{change, change_in, rich};
 
 /// Number of points at which the power fails, per scenario.
-const POINTS: u64 = 16;
+const POINTS: Points = Points::Sampled(16);
 
 fn tunefs(path: &Path, options: &str) {
     let done = Run::new(program("tunefs.ocfs2")).args(options.split(' ')).arg(path).success();
@@ -102,6 +102,16 @@ fn used_by_all(scratch: &Scratch, options: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_removal_of_slots_that_is_interrupted_leaves_a_sound_volume_and_goes_on() {
+    interrupt_removals(POINTS);
+}
+
+#[test]
+#[ignore = "slow: run by cargo xtask test --all"]
+fn a_removal_of_slots_that_is_interrupted_leaves_a_sound_volume_and_goes_on_and_at_all_others() {
+    interrupt_removals(Points::Dense);
+}
+
+fn interrupt_removals(chosen: Points) {
     for options in ["-b 512 -C 4K --fs-feature-level=max-features", "-b 4K -C 4K"] {
         let scratch = Scratch::in_memory();
         let path = used_by_all(&scratch, options);
@@ -112,8 +122,7 @@ fn a_removal_of_slots_that_is_interrupted_leaves_a_sound_volume_and_goes_on() {
         assert_slots(&after, 1, &known, options);
         assert!(listed(&volume_at(&after), true) == before, "{options}");
         let modes = [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear];
-        let points = (0..all).step_by(all.div_ceil(POINTS).max(1) as usize);
-        for (writes, then) in points.zip(modes.into_iter().cycle()) {
+        for (writes, then) in chosen.of(all).zip(modes.into_iter().cycle()) {
             power::change(&base, line, writes, then, &after);
             let what = format!("{options}: {then:?} after {writes} of {all} writes");
             let fsck =

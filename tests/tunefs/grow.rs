@@ -76,6 +76,43 @@ fn sizes_are_in_the_unit_that_was_asked_for_and_other_changes_follow() {
     assert!(refused.stderr.contains("cannot hold more than 51200 clusters"), "{refused}");
 }
 
+#[test]
+fn a_volume_grows_only_if_it_can_get_the_other_changes_too() {
+    let bench = Bench::new("-b 1K -C 4K -N 2", "64M");
+    // Nothing has room before the volume is larger.
+    fill(&bench);
+    extend(&bench.path, 100);
+    let before = fs::read(&bench.path).unwrap();
+    for options in ["-S -J size=512M", "-S -N 200", "-S -L new -N 200"] {
+        let refused = bench.tunefs(options);
+        assert!([1, 2].contains(&refused.status), "{options}: {refused}");
+        let text = "with its new size, the volume cannot get the other changes";
+        assert!(refused.stderr.contains(text), "{options}: {refused}");
+        assert!(fs::read(&bench.path).unwrap() == before, "{options}");
+    }
+    let refused = bench.tunefs("-N 5");
+    assert_ne!(refused.status, 0, "{refused}");
+    bench.done("-S -N 5");
+    bench.judge("with the room that growth gives");
+    assert_eq!(
+        (bench.volume().geometry().size_bytes(), bench.volume().max_slots()),
+        (100 << 20, 5)
+    );
+}
+
+/// Gives all free clusters but a few to a file.
+fn fill(bench: &Bench) {
+    use ocfs2_format::dinode::FileKind;
+    use ocfs2_volume::edit::NewInode;
+    crate::rich::change(&bench.path, |edit| {
+        let top = edit.superblock().s_root_blkno;
+        let file = edit.create(top, b"full", &NewInode::of(FileKind::Regular, 0o600)).unwrap();
+        let free = edit.volume().statfs().unwrap().free_clusters;
+        let bytes = u64::from(free - 100) * u64::from(edit.geometry().cluster_size.bytes());
+        edit.allocate(file, 0..bytes, true).unwrap();
+    });
+}
+
 /// Changes the descriptor of a group of the global bitmap.
 fn damage(bench: &Bench, group: u32, change: impl FnOnce(&mut GroupDesc)) {
     let blkno = bench.volume().geometry().group_blkno(group);

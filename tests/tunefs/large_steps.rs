@@ -13,11 +13,11 @@ use ocfs2_tests::listed;
 use ocfs2_volume::edit::NewInode;
 
 use crate::bench::{all_codes, volume_at};
-use crate::power;
+use crate::power::{self, Points};
 use crate::rich::change;
 
 /// Number of points at which the power fails, per scenario.
-const POINTS: u64 = 3;
+const POINTS: Points = Points::Sampled(3);
 
 /// Blocks of the journals.
 const JOURNAL: usize = 1024;
@@ -120,6 +120,16 @@ fn places(path: &Path) -> BTreeSet<Option<Blkno>> {
 
 #[test]
 fn the_power_may_fail_while_more_moves_than_a_journal_holds() {
+    interrupt_large_steps(POINTS);
+}
+
+#[test]
+#[ignore = "slow: run by cargo xtask test --all"]
+fn the_power_may_fail_while_more_moves_than_a_journal_holds_and_at_all_others() {
+    interrupt_large_steps(Points::Dense);
+}
+
+fn interrupt_large_steps(chosen: Points) {
     for make in [with_a_large_directory, with_many_reflinks] {
         let scratch = Scratch::in_memory();
         let path = make(&scratch);
@@ -132,8 +142,7 @@ fn the_power_may_fail_while_more_moves_than_a_journal_holds() {
         assert!(listed(&volume_at(&after), true) == before);
         assert_eq!(places(&after).len(), places(&path).len(), "what is shared stays shared");
         let modes = [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear];
-        let points = (0..all).step_by(all.div_ceil(POINTS).max(1) as usize);
-        for (writes, then) in points.zip(modes.into_iter().cycle()) {
+        for (writes, then) in chosen.of(all).zip(modes.into_iter().cycle()) {
             power::change_to(&base, to, writes, then, &after);
             let what = format!("{then:?} after {writes} of {all} writes");
             let replayed = fsck(&after, "-y");

@@ -11,8 +11,32 @@ use ocfs2_tests::{listed, tunefs_until};
 use crate::bench::{Bench, found_by_c, new_by_c, volume_at};
 use crate::rich::rich;
 
-/// Number of points at which the power fails, per scenario.
-const POINTS: u64 = 24;
+/// The writes after which the power fails.
+#[derive(Clone, Copy, Debug)]
+pub enum Points {
+    /// This number of them at most, from the first to the last.
+    Sampled(u64),
+    /// Each of them, or each tenth where there are very many.
+    Dense,
+}
+
+impl Points {
+    /// Chooses some of `all` writes.
+    pub fn of(self, all: u64) -> impl Iterator<Item = u64> {
+        let step = match self {
+            Self::Sampled(count) => all.div_ceil(count).max(1),
+            Self::Dense if all <= FEW => 1,
+            Self::Dense => 10,
+        };
+        (0..all).step_by(step as usize)
+    }
+}
+
+/// Number of writes each of which is a point where they are to be dense.
+const FEW: u64 = 100;
+
+/// Points per scenario.
+const POINTS: Points = Points::Sampled(24);
 
 /// Makes the changes on a device that fails after `writes` writes. Returns the number of writes.
 pub fn change(
@@ -38,6 +62,16 @@ pub fn change_to(
 
 #[test]
 fn a_change_that_is_interrupted_is_repaired_with_every_file() {
+    interrupt_changes(POINTS);
+}
+
+#[test]
+#[ignore = "slow: run by cargo xtask test --all"]
+fn a_change_that_is_interrupted_is_repaired_with_every_file_and_at_all_others() {
+    interrupt_changes(Points::Dense);
+}
+
+fn interrupt_changes(chosen: Points) {
     for (form, larger, line) in [
         ("-b 512 -C 4K", false, "-N 4 -L new"),
         ("-b 1K -C 4K --fs-features=metaecc,usrquota", false, "-N 5"),
@@ -57,7 +91,7 @@ fn a_change_that_is_interrupted_is_repaired_with_every_file() {
         bench.judge_at(&after, line);
         let mut is_repaired = false;
         for then in [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear] {
-            for writes in (0..all).step_by(all.div_ceil(POINTS).max(1) as usize) {
+            for writes in chosen.of(all) {
                 change(&base, line, writes, then, &after);
                 let what = format!("{form} {line}: {then:?} after {writes} of {all} writes");
                 let fsck = Run::new(program("fsck.ocfs2")).arg("-fy").arg(&after).output();
@@ -131,10 +165,21 @@ fn there_is_no_moment_at_which_superblock_and_volume_have_different_sizes_or_slo
 }
 
 /// Number of points at which the power fails, per feature.
-const FEWER_POINTS: u64 = 7;
+const FEWER_POINTS: Points = Points::Sampled(7);
 
 #[test]
 fn a_feature_whose_switch_is_interrupted_leaves_a_sound_volume_and_is_switched_by_the_next_run() {
+    interrupt_switches(FEWER_POINTS);
+}
+
+#[test]
+#[ignore = "slow: run by cargo xtask test --all"]
+fn a_feature_whose_switch_is_interrupted_leaves_a_sound_volume_and_is_switched_by_the_next_run_and_at_all_others()
+ {
+    interrupt_switches(Points::Dense);
+}
+
+fn interrupt_switches(chosen: Points) {
     let full = "-b 1K -C 4K --fs-feature-level=max-features";
     let plain = "-b 1K -C 4K --fs-feature-level=max-compat";
     for (form, feature, allowed) in [
@@ -157,8 +202,7 @@ fn a_feature_whose_switch_is_interrupted_leaves_a_sound_volume_and_is_switched_b
         let (after, line) = (scratch.join("after.img"), format!("-y -q --fs-features={feature}"));
         let all = change(&base, &line, u64::MAX, AfterWrites::Fail, &after);
         let modes = [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear];
-        let points = (0..all).step_by(all.div_ceil(FEWER_POINTS).max(1) as usize);
-        for (writes, then) in points.zip(modes.into_iter().cycle()) {
+        for (writes, then) in chosen.of(all).zip(modes.into_iter().cycle()) {
             change(&base, &line, writes, then, &after);
             let what = format!("{form} {feature}: {then:?} after {writes} of {all} writes");
             let fsck =

@@ -10,11 +10,11 @@ use ocfs2_testing::{CLEAN, Outcome, Run, Scratch, fixture_copy, program};
 use ocfs2_tests::{assert_as_manifest_elsewhere, listed};
 
 use crate::bench::{all_codes, found_by_c, volume_at};
-use crate::power;
+use crate::power::{self, Points};
 use crate::rich::rich;
 
 /// Number of points at which the power fails, per scenario.
-const POINTS: u64 = 8;
+const POINTS: Points = Points::Sampled(8);
 
 fn tunefs(path: &Path, options: &str, size: &str) -> Outcome {
     let tunefs = Run::new(program("tunefs.ocfs2")).args(options.split(' '));
@@ -95,6 +95,16 @@ const FORMS: [&str; 5] = [
 
 #[test]
 fn an_interruption_at_any_write_leaves_a_sound_volume_and_the_next_run_goes_on() {
+    interrupt_shrinking(POINTS);
+}
+
+#[test]
+#[ignore = "slow: run by cargo xtask test --all"]
+fn an_interruption_at_any_write_leaves_a_sound_volume_and_the_next_run_goes_on_and_at_all_others() {
+    interrupt_shrinking(Points::Dense);
+}
+
+fn interrupt_shrinking(chosen: Points) {
     for form in FORMS {
         let scratch = Scratch::in_memory();
         let path = at_the_end(&scratch, form);
@@ -107,8 +117,7 @@ fn an_interruption_at_any_write_leaves_a_sound_volume_and_the_next_run_goes_on()
         assert_eq!(clusters(&after), to, "{form}");
         assert!(listed(&volume_at(&after), true) == before, "{form}");
         let modes = [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear];
-        let points = (0..all).step_by(all.div_ceil(POINTS).max(1) as usize);
-        for (writes, then) in points.zip(modes.into_iter().cycle()) {
+        for (writes, then) in chosen.of(all).zip(modes.into_iter().cycle()) {
             power::change_to(&base, to, writes, then, &after);
             let what = format!("{form}: {then:?} after {writes} of {all} writes");
             let fsck =

@@ -23,6 +23,7 @@
 
 pub mod encode;
 mod interrupt;
+mod journals;
 mod output;
 mod people;
 mod program;
@@ -36,6 +37,7 @@ mod table;
 
 pub use encode::{argument, shown, terminal, undo_note, volume_argument};
 pub use interrupt::{Interrupt, Interrupted};
+pub use journals::dirty_journals;
 pub use output::{Output, OutputClosed, is_shared_output, is_terminal, print_json};
 pub use people::People;
 pub use program::{

@@ -1,6 +1,6 @@
 //! The note that the journals hold a newer state of the volume than its blocks.
 
-use ocfs2_cli::{argument, program_name, volume_argument};
+use ocfs2_cli::{argument, dirty_journals, program_name, volume_argument};
 
 use crate::volume::Fs;
 
@@ -47,15 +47,7 @@ pub fn is_shown_by(command: &str, words: &[Vec<u8>]) -> bool {
 /// The note, with what to do, if a journal holds something. A volume that is open for changes is
 /// mended in place.
 pub fn note(fs: &Fs, partition: Option<u32>, can_write: bool) -> Option<String> {
-    let slots = fs.volume.slots_with_newer();
-    let which = match &slots[..] {
-        [] => return None,
-        [slot] => format!("the journal of slot {slot} is dirty"),
-        _ => {
-            let slots: Vec<_> = slots.iter().map(u16::to_string).collect();
-            format!("the journals of slots {} are dirty", slots.join(", "))
-        }
-    };
+    let which = dirty_journals(&fs.volume.slots_with_newer())?;
     let device = volume_argument(partition, &fs.device);
     let what = match (can_write, fs.is_packed()) {
         (true, _) => "jr replays them".to_owned(),

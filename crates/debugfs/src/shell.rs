@@ -9,6 +9,7 @@ use anyhow::Context;
 use ocfs2_cli::{Interrupt, People, print_note, shown, terminal};
 use ocfs2_device::{Caching, Device, DeviceOptions, open};
 use ocfs2_format::Blkno;
+use ocfs2_users::explained;
 use ocfs2_volume::edit::Edit;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::image::PackedImage;
@@ -60,18 +61,6 @@ pub struct Shell {
     partition: Option<u32>,
     /// Whether it was said that journals hold something newer, if they do.
     is_age_noted: bool,
-}
-
-/// The error of a volume that cannot be opened, with what is there instead.
-fn explained(err: OpenVolumeError, device: &dyn Device) -> anyhow::Error {
-    match &err {
-        OpenVolumeError::NotOcfs2 { backups } => {
-            let choose = ": --partition NUMBER chooses one";
-            let text = ocfs2_probe::explained(&err, device, choose, !backups.is_empty());
-            anyhow::anyhow!("{text}")
-        }
-        _ => err.into(),
-    }
 }
 
 /// The outcome of a command.

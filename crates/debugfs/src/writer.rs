@@ -7,14 +7,13 @@ use std::sync::Arc;
 use ocfs2_cli::{Interrupt, print_warning, shown, undo_note, volume_argument};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_users::{Guard, GuardError};
+use ocfs2_users::{Guard, GuardError, Saving};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::{Pass, Planned};
 use ocfs2_volume::journal::{Log, Transaction};
 use ocfs2_volume::recovery::{RecoverOptions, SlotRecovery, Writes};
 use ocfs2_volume::replay::LogEnd;
-use ocfs2_volume::undo::UndoDevice;
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
 
@@ -33,9 +32,6 @@ pub const WRITING: VolumeOptions = VolumeOptions {
 
 /// Bytes of a recovery that are kept in memory; the rest goes to a file.
 const PLANNED_BYTES: u64 = 256 << 20;
-
-/// Saves what is overwritten.
-type Saving = UndoDevice<Arc<dyn Device>>;
 
 /// A volume without other users, and the means to change it.
 pub struct Writer {
@@ -124,14 +120,10 @@ impl Writer {
         if let Some(why) = &guard.not_locked {
             print_warning(format_args!("{}: {why}", shown(path)));
         }
-        let saving = undo.map(|file| {
-            let (device, unit) = (Arc::clone(volume.device()), volume.block_size().bytes());
-            let saving = UndoDevice::create(device, file, volume.superblock().s_uuid, unit)?;
-            let saving = Arc::new(saving);
-            guard.gate.write_through(saving.clone());
-            anyhow::Ok((saving, file.to_owned()))
-        });
-        let undo = saving.transpose()?;
+        let undo = match undo {
+            None => None,
+            Some(file) => Some((guard.save_to(volume, file)?, file.to_owned())),
+        };
         let volume = volume.on(Arc::clone(volume.device()));
         let damage = if any_damage { damage_of(&volume) } else { None };
         let place = volume_argument(partition, path);

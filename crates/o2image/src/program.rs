@@ -7,17 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use ocfs2_cli::{Interrupt, Status, confirm, print_note, print_warning, progress, shown};
 use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::superblock::SuperBlock;
-use ocfs2_users::{Consent, Look, Occupant, usage_of};
+use ocfs2_users::{Consent, Look, Occupant, explained, usage_of};
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Planned;
 use ocfs2_volume::image::PackedImage;
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock};
-use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
+use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
 use rustix::fs::{SeekFrom, seek, statvfs};
 use rustix::io::Errno;
 
@@ -51,14 +51,7 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     }
     let superblock = cli.superblock.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
     let options = VolumeOptions { superblock, allow_short: true, ..VolumeOptions::default() };
-    let volume = Volume::open(Arc::clone(&device), &options).map_err(|err| match &err {
-        OpenVolumeError::NotOcfs2 { backups } => {
-            let choose = ": --partition NUMBER chooses one";
-            let text = ocfs2_probe::explained(&err, &device, choose, !backups.is_empty());
-            anyhow!("{text}")
-        }
-        _ => err.into(),
-    });
+    let volume = Volume::open(Arc::clone(&device), &options).map_err(|err| explained(err, &device));
     let volume = volume.with_context(|| shown(&cli.device))?;
     if !is_packed {
         note_users(&volume, &cli.device);

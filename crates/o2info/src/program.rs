@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
-use ocfs2_cli::{Output, Status, print_error, print_json, print_note, shown};
+use ocfs2_cli::{Output, Status, dirty_journals, print_error, print_json, print_note, shown};
 
 use crate::json::Document;
 use crate::{Cli, Request, Source, answer};
@@ -44,15 +44,7 @@ pub(crate) fn note_age(source: &Source, cli: &Cli) {
     if !cli.requests.iter().any(is_concerned) {
         return;
     }
-    let slots = volume.slots_with_newer();
-    let which = match &slots[..] {
-        [] => return,
-        [slot] => format!("the journal of slot {slot} is dirty"),
-        _ => {
-            let slots: Vec<_> = slots.iter().map(u16::to_string).collect();
-            format!("the journals of slots {} are dirty", slots.join(", "))
-        }
-    };
+    let Some(which) = dirty_journals(&volume.slots_with_newer()) else { return };
     let device = shown(&cli.device);
     print_note(format_args!(
         "{device}: {which}, and what is shown may be older than their contents"

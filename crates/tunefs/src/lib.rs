@@ -18,6 +18,7 @@ mod sparse;
 mod stamp;
 mod steps;
 mod target;
+mod walk;
 
 pub use cli::{Cli, JournalOptions, MountType, NewSize, Unit, command};
 pub use glued::{glued, uuid_apart};

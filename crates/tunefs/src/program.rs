@@ -343,7 +343,7 @@ impl<'a> Run<'a> {
             return self.transaction(volume, pass, changes).map(|()| None);
         }
         let before = volume.geometry().clusters;
-        if last < before && !changes.is_empty() {
+        if !changes.is_empty() {
             self.verify_rest(volume, &sizes, changes)?;
         }
         let mut volume = volume.on(Arc::clone(volume.device()));
@@ -365,13 +365,28 @@ impl<'a> Run<'a> {
         Ok(is_smaller.then_some(volume.geometry().size_bytes()))
     }
 
-    /// Fails if the other changes are not possible once the volume is smaller, before it is.
+    /// Fails if the other changes are not possible once the volume has its new size, before it has.
     fn verify_rest(&self, volume: &Volume, sizes: &[u32], changes: &[Change]) -> Result<()> {
+        let before = volume.geometry().clusters;
+        // What has room without growth has room after it.
+        let is_larger = sizes.last().is_some_and(|last| *last > before);
+        if is_larger && self.verify_changes(volume, changes).is_ok() {
+            return Ok(());
+        }
         let mut then = volume.on(Arc::clone(volume.device()));
         for clusters in sizes {
-            then = self.rehearsed_shrink(&then, *clusters)?.1;
+            then = match is_larger {
+                true => self.rehearsed_growth(&then, *clusters)?,
+                false => self.rehearsed_shrink(&then, *clusters)?.1,
+            };
         }
-        let rest = self.rehearse(&then, |work| {
+        let rest = self.verify_changes(&then, changes);
+        rest.context("with its new size, the volume cannot get the other changes")
+    }
+
+    /// Fails if changes of a volume are not possible.
+    fn verify_changes(&self, volume: &Volume, changes: &[Change]) -> Result<()> {
+        let rehearsed = self.rehearse(volume, |work| {
             for change in changes {
                 let state = change.state(work.edit.volume(), &self.device)?;
                 if !matches!(state, State::Done(_)) {
@@ -380,7 +395,7 @@ impl<'a> Run<'a> {
             }
             Ok(work.edit.finish()?)
         });
-        rest.map(|_| ()).context("with its new size, the volume cannot get the other changes")
+        rehearsed.map(|_| ())
     }
 
     /// The sizes in clusters that the volume gets, one after the other; none if it stays as it is.
@@ -476,6 +491,14 @@ impl<'a> Run<'a> {
             file.sync_all()?;
         }
         Ok(())
+    }
+
+    fn rehearsed_growth(&self, volume: &Volume, clusters: u32) -> Result<Volume> {
+        let grown = self.rehearse(volume, |work| {
+            let growth = work.edit.grow(clusters)?;
+            Ok(growth.write(work.edit.volume().device())?)
+        });
+        grown.map(|(_, volume)| volume)
     }
 
     fn grow<D: Device>(

@@ -9,7 +9,7 @@ use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::edit::{Beyond, Contents, EditError, JournalStep, Shared};
 use ocfs2_volume::{SystemFile, Volume};
 
-use crate::features::inodes_that;
+use crate::walk::inodes_that;
 
 /// Sizes in a row that are tried because they are likely the smallest.
 const MOST_GUESSES: u32 = 3;

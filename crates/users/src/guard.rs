@@ -5,10 +5,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use ocfs2_cli::Interrupt;
+use ocfs2_cli::{Interrupt, dirty_journals};
 use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_device::Device;
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::gate::Gate;
+use ocfs2_volume::undo::UndoDevice;
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Unknown, Usage};
 use ocfs2_volume::{Error, Volume};
 
@@ -27,8 +29,8 @@ pub enum GuardError {
     InUse(Vec<String>),
     /// Nodes have not unmounted the volume cleanly.
     #[error(
-        "was not unmounted by all nodes: the journals of slots {} are dirty; run fsck.ocfs2 first",
-        numbers(.0)
+        "was not unmounted by all nodes: {}; run fsck.ocfs2 first",
+        dirty_journals(.0).unwrap_or_default()
     )]
     Dirty(Vec<u16>),
     /// The cluster's lock was not available.
@@ -51,9 +53,8 @@ impl From<Error> for GuardError {
     }
 }
 
-fn numbers(slots: &[u16]) -> String {
-    slots.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
-}
+/// Saves what is overwritten.
+pub type Saving = UndoDevice<Arc<dyn Device>>;
 
 /// Keeps others from a volume while it is changed.
 #[derive(Debug)]
@@ -118,6 +119,18 @@ impl Guard {
             }
         };
         Ok((guard, dirty))
+    }
+
+    /// Saves what is overwritten on the volume to a new file, from now on.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn save_to(&mut self, volume: &Volume, file: &Path) -> io::Result<Arc<Saving>> {
+        let (device, unit) = (Arc::clone(volume.device()), volume.block_size().bytes());
+        let saving = UndoDevice::create(device, file, volume.superblock().s_uuid, unit)?;
+        let saving = Arc::new(saving);
+        self.gate.write_through(saving.clone());
+        Ok(saving)
     }
 
     /// For a volume on which what says who uses it is damaged, if no other host can use it or its

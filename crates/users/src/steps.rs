@@ -6,42 +6,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ocfs2_cli::{Interrupt, Progress};
-use ocfs2_device::{Device, DeviceOptions, open};
+use ocfs2_device::Device;
 use ocfs2_volume::edit::{Edit, EditOptions};
 use ocfs2_volume::gate::{Pass, Planned};
-use ocfs2_volume::undo::UndoDevice;
-use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
-use crate::Guard;
 use crate::work::Work;
-
-/// Opens the volume on the device `path` or in a partition of it, to be changed if `write`.
-///
-/// # Errors
-/// It cannot be opened, or has no volume: then the error says what there is instead.
-pub fn open_volume(
-    path: &Path,
-    partition: Option<u32>,
-    write: bool,
-    options: &VolumeOptions,
-) -> Result<Volume> {
-    let device = DeviceOptions { write, exclusive: write, partition, ..Default::default() };
-    let device = open(path, &device)?;
-    let volume = Volume::open(device.clone(), options).map_err(|err| match &err {
-        OpenVolumeError::NotOcfs2 { backups } => {
-            let choose = ": --partition NUMBER chooses one";
-            let text = ocfs2_probe::explained(&err, &device, choose, !backups.is_empty());
-            anyhow::anyhow!("{text}")
-        }
-        _ => err.into(),
-    });
-    volume.with_context(|| ocfs2_cli::shown(path))
-}
+use crate::{Guard, Saving};
 
 /// A guarded volume that is written, and the file in which what is overwritten is saved.
 pub struct Writer {
     guard: Guard,
-    saving: Option<Arc<UndoDevice<Arc<dyn Device>>>>,
+    saving: Option<Arc<Saving>>,
 }
 
 impl Writer {
@@ -52,13 +28,7 @@ impl Writer {
     pub fn new(volume: &Volume, mut guard: Guard, undo_file: Option<&Path>) -> Result<Self> {
         let saving = match undo_file {
             None => None,
-            Some(path) => {
-                let (uuid, unit) = (volume.superblock().s_uuid, volume.block_size().bytes());
-                let saving = UndoDevice::create(Arc::clone(volume.device()), path, uuid, unit)?;
-                let saving: Arc<UndoDevice<Arc<dyn Device>>> = Arc::new(saving);
-                guard.gate.write_through(saving.clone());
-                Some(saving)
-            }
+            Some(path) => Some(guard.save_to(volume, path)?),
         };
         Ok(Self { guard, saving })
     }

@@ -326,11 +326,7 @@ impl Volume {
             device.flush().map_err(|source| CommitError::Write { blkno, source })
         };
         self.reserve_changes(overlay, device)?;
-        overlay.for_each_change(|offset, bytes| {
-            let blkno = Blkno(offset >> self.block_size().bits());
-            let announced = device.announce(bytes, offset);
-            announced.map_err(|source| CommitError::Write { blkno, source })
-        })?;
+        self.announce_changes(overlay, device)?;
         let mut superblocks = BTreeMap::new();
         // A superblock that cannot be used needs no mark.
         let found = self.found_superblock();
@@ -386,6 +382,19 @@ impl Volume {
     ) -> Result<(), CommitError> {
         overlay.for_each_change(|offset, _| {
             self.reserve_block(device, Blkno(offset >> self.block_size().bits()))
+        })
+    }
+
+    /// Announces the changes in `overlay` to `device`, which can save what they overwrite all at once.
+    pub(crate) fn announce_changes<D: Device>(
+        &self,
+        overlay: &OverlayDevice<D>,
+        device: &dyn Device,
+    ) -> Result<(), CommitError> {
+        overlay.for_each_change(|offset, bytes| {
+            let blkno = Blkno(offset >> self.block_size().bits());
+            let announced = device.announce(bytes, offset);
+            announced.map_err(|source| CommitError::Write { blkno, source })
         })
     }
 

@@ -50,12 +50,13 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
         File::open(&volume)?.sync_all()?;
         prepare(&volume, true)?;
         rows[0].run_to(&[0], &[OsStr::new("--offline"), volume.as_os_str()])?;
+        // There need not be room for both.
+        fs::remove_file(&volume)?;
         prepare(&image, true)?;
         // What is copied has to be on the disk, as ours is.
         let words = ["-c", "cp --sparse=always --reflink=never \"$0\" \"$1\" && sync \"$1\""];
         rows[1].program = program("sh")?;
         rows[1].run(|sh| sh.args(words).args([&image, &copy]))?;
-        fs::remove_file(&volume)?;
         fs::remove_file(&copy)?;
     }
     let (size, pieces) = (human_size(bytes), bytes / PIECE);

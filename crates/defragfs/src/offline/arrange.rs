@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use ocfs2_cli::Interrupt;
 use ocfs2_format::Blkno;
+use ocfs2_format::dinode::Arm;
 use ocfs2_users::work::Work;
 use ocfs2_volume::Volume;
 
 use super::mover::Mover;
-use super::pieces::{Piece, count, least, pieces_of};
+use super::owners::Owners;
+use super::pieces::{Piece, count, least, pieces, pieces_of};
 
 /// Times that what is free is put together so that more files can be.
 const MOST_ROUNDS: u32 = 64;
@@ -53,20 +55,49 @@ impl Census {
     /// Looks at all that may move.
     ///
     /// # Errors
-    /// Something is damaged; interrupts.
+    /// Something that matters for this is damaged; interrupts.
     pub fn of(volume: &Volume, wanted: &Wanted, interrupt: &Interrupt) -> Result<Self> {
+        Self::counted(volume, wanted, interrupt, None)
+    }
+
+    /// The same before something is moved: no cluster may have two owners, or none.
+    ///
+    /// # Errors
+    /// Something is damaged; interrupts.
+    pub fn verified(volume: &Volume, wanted: &Wanted, interrupt: &Interrupt) -> Result<Self> {
+        let mut owners = Owners::default();
+        let census = Self::counted(volume, wanted, interrupt, Some(&mut owners))?;
+        owners.verify(volume, interrupt)?;
+        Ok(census)
+    }
+
+    fn counted(
+        volume: &Volume,
+        wanted: &Wanted,
+        interrupt: &Interrupt,
+        mut owners: Option<&mut Owners>,
+    ) -> Result<Self> {
         let longest = volume.geometry().clusters_per_group().saturating_sub(1);
         let mut census = Self::default();
         for inode in volume.inodes() {
             interrupt.check()?;
             let inode = inode?;
             let is_wanted = wanted.only.as_ref().is_none_or(|it| it.contains(&inode.blkno));
-            if !is_wanted || !volume.is_movable(&inode) {
+            let moves = is_wanted && volume.is_movable(&inode);
+            let is_owner = owners.is_some() && inode.dinode.arm() == Arm::ExtentList;
+            if !moves && !is_owner {
+                continue;
+            }
+            let extents = volume.tree(&inode)?.extents().collect::<Result<Vec<_>, _>>()?;
+            if let Some(owners) = &mut owners {
+                owners.add(volume, inode.blkno, &extents);
+            }
+            if !moves {
                 continue;
             }
             let is_dir = inode.is_dir();
             *(if is_dir { &mut census.directories } else { &mut census.files }) += 1;
-            let pieces = pieces_of(volume, &inode)?;
+            let pieces = pieces(volume, &extents);
             let before = count(&pieces);
             census.pieces += before as u64;
             census.shared += u64::from(pieces.iter().any(|piece| piece.is_fixed));

@@ -26,7 +26,6 @@ use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
 
 use crate::Cli;
 use arrange::{Census, Wanted, arrange};
-use owners::verify_owners;
 use report::{Free, Report};
 
 /// Bytes of changes that are kept in memory; a rehearsal may have very many.
@@ -72,11 +71,12 @@ fn arranged(
     if let Some(why) = guard.as_ref().and_then(|guard| guard.not_locked.as_ref()) {
         print_warning(format_args!("{}: {why}", shown(device)));
     }
-    if !cli.count {
+    let mut census = if cli.count {
+        Census::of(&volume, &wanted, interrupt)?
+    } else {
         verify_sound(&volume)?;
-        verify_owners(&volume, interrupt)?;
-    }
-    let mut census = Census::of(&volume, &wanted, interrupt)?;
+        Census::verified(&volume, &wanted, interrupt)?
+    };
     let before = Free::of(&volume)?;
     let progress: Box<dyn Progress> = match cli.progress {
         None => progress(!cli.json),
@@ -129,8 +129,7 @@ fn steps<'a>(
 pub fn arrange_volume(volume: &Volume, device: &dyn Device, packs: bool) -> Result<()> {
     let (interrupt, wanted) = (Interrupt::default(), Wanted { only: None, packs });
     verify_sound(volume)?;
-    verify_owners(volume, &interrupt)?;
-    let mut census = Census::of(volume, &wanted, &interrupt)?;
+    let mut census = Census::verified(volume, &wanted, &interrupt)?;
     let make = |work: &mut Work<'_>| arrange(work, &wanted, &mut census, &interrupt);
     let steps = steps(volume, &interrupt, &NoProgress);
     steps.commit(&|_: &Work<'_>| Ok(device), make).0.map(|_| ())

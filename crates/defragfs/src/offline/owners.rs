@@ -5,9 +5,9 @@ use std::ops::Range;
 use anyhow::{Result, bail};
 use ocfs2_cli::Interrupt;
 use ocfs2_format::Blkno;
-use ocfs2_format::dinode::Arm;
 use ocfs2_format::extent::ExtentFlags;
 use ocfs2_volume::allocator::FreeMap;
+use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{SystemFile, Volume};
 
 /// Clusters and who has them: an inode, or the group of an allocator.
@@ -18,50 +18,54 @@ struct Owned {
     is_shared: bool,
 }
 
-/// Fails if a cluster of a file, a directory or an allocator is free according to the global bitmap, or
-/// has two owners: what is copied to a free place must not be what belongs to somebody.
-///
-/// # Errors
-/// A description of what is wrong; a tree or an allocator cannot be read; a signal came.
-pub(super) fn verify_owners(volume: &Volume, interrupt: &Interrupt) -> Result<()> {
-    let (free, mut all) = (FreeMap::of(volume)?, Vec::new());
-    for inode in volume.inodes() {
-        interrupt.check()?;
-        let inode = inode?;
-        if inode.dinode.arm() != Arm::ExtentList {
-            continue;
-        }
-        for extent in volume.tree(&inode)?.extents() {
-            let extent = extent?;
+/// The clusters of all files, directories and allocators with their owners.
+#[derive(Default)]
+pub(super) struct Owners(Vec<Owned>);
+
+impl Owners {
+    /// Adds the extents of an inode.
+    pub fn add(&mut self, volume: &Volume, owner: Blkno, extents: &[Extent]) {
+        self.0.extend(extents.iter().map(|extent| {
             let start = volume.geometry().cluster_of(extent.blkno).unwrap_or_default().0;
             let run = start..start.saturating_add(extent.clusters.into());
             let is_shared = extent.flags.contains(ExtentFlags::REFCOUNTED);
-            all.push(Owned { run, owner: inode.blkno, is_shared });
-        }
+            Owned { run, owner, is_shared }
+        }));
     }
-    add_groups(volume, interrupt, &mut all)?;
-    if let Some(Owned { run, owner, .. }) = all.iter().find(|it| free.overlaps(&it.run)) {
-        let (start, end) = (run.start, run.end.saturating_sub(1));
-        bail!(
-            "clusters {start} to {end} belong to block {owner}, and some of them are free in the \
-             global bitmap: run fsck.ocfs2 -f first"
-        );
-    }
-    all.sort_unstable_by_key(|owned| (owned.run.start, owned.run.end));
-    // The ends of those before: of all, and of those that share nothing.
-    let (mut any, mut own) = ((0, Blkno(0)), (0, Blkno(0)));
-    for Owned { run, owner, is_shared } in all {
-        let (end, other) = if is_shared { own } else { any };
-        if run.start < end {
-            let start = run.start;
-            bail!("cluster {start} belongs to blocks {other} and {owner}: run fsck.ocfs2 -f first");
+
+    /// Fails if one of the clusters, or of those of an allocator, is free according to the global bitmap,
+    /// or has two owners: what is copied to a free place must not be what belongs to somebody.
+    ///
+    /// # Errors
+    /// A description of what is wrong; an allocator cannot be read; a signal came.
+    pub fn verify(self, volume: &Volume, interrupt: &Interrupt) -> Result<()> {
+        let (free, mut all) = (FreeMap::of(volume)?, self.0);
+        add_groups(volume, interrupt, &mut all)?;
+        if let Some(Owned { run, owner, .. }) = all.iter().find(|it| free.overlaps(&it.run)) {
+            let (start, end) = (run.start, run.end.saturating_sub(1));
+            bail!(
+                "clusters {start} to {end} belong to block {owner}, and some of them are free in the \
+                 global bitmap: run fsck.ocfs2 -f first"
+            );
         }
-        any = any.max((run.end, owner));
-        if !is_shared {
-            own = own.max((run.end, owner));
+        all.sort_unstable_by_key(|owned| (owned.run.start, owned.run.end));
+        // The ends of those before: of all, and of those that share nothing.
+        let (mut any, mut own) = ((0, Blkno(0)), (0, Blkno(0)));
+        for Owned { run, owner, is_shared } in all {
+            let (end, other) = if is_shared { own } else { any };
+            if run.start < end {
+                let start = run.start;
+                bail!(
+                    "cluster {start} belongs to blocks {other} and {owner}: run fsck.ocfs2 -f first"
+                );
+            }
+            any = any.max((run.end, owner));
+            if !is_shared {
+                own = own.max((run.end, owner));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Adds the clusters of the groups of inodes and of other metadata.

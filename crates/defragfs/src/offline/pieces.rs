@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use ocfs2_format::extent::ExtentFlags;
+use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{Error, Inode, Volume};
 
 /// Clusters of a file in a row on the volume. In the file, holes may lie between them.
@@ -24,15 +25,20 @@ impl Piece {
     }
 }
 
-/// The pieces of a file or directory in the order of their positions; neighbours of which one is fixed
-/// are two, even in a row.
+/// The pieces of a file or directory in the order of their positions.
 ///
 /// # Errors
 /// Its tree is damaged.
 pub(crate) fn pieces_of(volume: &Volume, inode: &Inode) -> Result<Vec<Piece>, Error> {
+    let extents = volume.tree(inode)?.extents().collect::<Result<Vec<_>, _>>()?;
+    Ok(pieces(volume, &extents))
+}
+
+/// The pieces that these extents of one file make; neighbours of which one is fixed are two, even in a
+/// row.
+pub(crate) fn pieces(volume: &Volume, extents: &[Extent]) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
-    for extent in volume.tree(inode)?.extents() {
-        let extent = extent?;
+    for extent in extents {
         let place = volume.geometry().cluster_of(extent.blkno).unwrap_or_default().0;
         let clusters = u32::from(extent.clusters);
         let is_fixed = extent.flags.contains(ExtentFlags::REFCOUNTED);
@@ -47,7 +53,7 @@ pub(crate) fn pieces_of(volume: &Volume, inode: &Inode) -> Result<Vec<Piece>, Er
             }
         }
     }
-    Ok(pieces)
+    pieces
 }
 
 /// Number of places from which the pieces have to be read.

@@ -9,6 +9,8 @@ use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::Volume;
 use ocfs2_volume::metadata::{MetadataKind, MetadataRun};
 
+use crate::walk::ahead;
+
 /// Most blocks that are written at once.
 const PIECE: u64 = 256;
 
@@ -47,7 +49,7 @@ fn stamp_all(work: &mut Work<'_>, have_trailers: bool) -> Result<BTreeSet<Blkno>
     let now = work.edit.volume().on(Arc::clone(work.edit.volume().device()));
     work.begin("Writing blocks", 0);
     let (mut without_trailer, mut stamps) = (BTreeSet::new(), Stamps::new(&now));
-    for run in now.metadata() {
+    ahead(now.metadata(), |run| {
         let run = run?;
         work.advance(run.blocks);
         let is_bare = run.kind == MetadataKind::DirBlock && run.check_offset.is_none();
@@ -61,7 +63,8 @@ fn stamp_all(work: &mut Work<'_>, have_trailers: bool) -> Result<BTreeSet<Blkno>
         } else if run.has_check() {
             run.pieces(PIECE).try_for_each(|piece| stamps.add(piece, work))?;
         }
-    }
+        Ok(())
+    })?;
     stamps.put(work)?;
     Ok(without_trailer)
 }

@@ -11,7 +11,7 @@ use ocfs2_volume::edit::EditError;
 use ocfs2_volume::{Error, Volume};
 use uuid::Uuid;
 
-use super::inodes_that;
+use crate::walk::inodes_that;
 
 /// The directories that have no index and should have one.
 pub(super) fn without_index(volume: &Volume) -> Result<Vec<Blkno>, Error> {

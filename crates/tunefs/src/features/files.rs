@@ -8,7 +8,8 @@ use ocfs2_users::work::{Piece, Work};
 use ocfs2_volume::edit::Plain;
 use ocfs2_volume::{Inode, Volume};
 
-use super::{inodes_that, refused};
+use super::refused;
+use crate::walk::inodes_that;
 
 /// Frees clusters of files beyond their ends: with sparse files, these would appear with their old
 /// contents when a file grows; without, nothing expects them.

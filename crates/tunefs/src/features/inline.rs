@@ -4,7 +4,7 @@ use anyhow::Result;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_users::work::Work;
 
-use super::inodes_that;
+use crate::walk::inodes_that;
 
 /// Moves the contents of files and directories out of their inodes.
 pub(super) fn expand(work: &mut Work<'_>) -> Result<()> {

@@ -11,14 +11,13 @@ mod quota;
 mod slot_map;
 
 use anyhow::Result;
-use ocfs2_format::Blkno;
 use ocfs2_format::feature::{FEATURES, Feature, Features, Incompat};
 use ocfs2_format::hash::uuid_hash;
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::{STACK_O2CB, XATTR_INLINE_SIZE};
 use ocfs2_users::work::Work;
 use ocfs2_volume::edit::EditError;
-use ocfs2_volume::{Error, Inode, Volume};
+use ocfs2_volume::{Error, Volume};
 
 /// A feature to be switched on or off.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -207,19 +206,4 @@ impl Switch {
 
 fn refused<T>(text: &str) -> Result<T, EditError> {
     Err(EditError::Refused(text.to_owned()))
-}
-
-/// The inodes that need work, in the order of the allocators. Only their numbers are kept.
-pub(crate) fn inodes_that(
-    volume: &Volume,
-    need: impl Fn(&Inode) -> Result<bool, Error>,
-) -> Result<Vec<Blkno>, Error> {
-    let mut found = Vec::new();
-    for inode in volume.inodes() {
-        let inode = inode?;
-        if need(&inode)? {
-            found.push(inode.blkno);
-        }
-    }
-    Ok(found)
 }

@@ -287,11 +287,7 @@ impl Log {
             return Ok(());
         }
         let bits = self.volume.block_size().bits();
-        self.pending.for_each_change(|offset, bytes| {
-            let announced = device.announce(bytes, offset);
-            let blkno = Blkno(offset >> bits);
-            announced.map_err(|source| CommitError::Write { blkno, source })
-        })?;
+        self.volume.announce_changes(&self.pending, device)?;
         self.pending
             .for_each_change(|offset, bytes| self.put(device, Blkno(offset >> bits), bytes))?;
         self.flush(device)?;
