@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use ocfs2_programs::{LINKS, PROGRAMS, Program};
 
 use crate::checks;
-use crate::programs::{LINKS, PROGRAMS, Program};
+use crate::programs::built_in;
 use xtask::cargo::{self, Profile};
 
 /// Where to install.
@@ -71,7 +72,7 @@ pub fn install_programs(bin_dir: Option<&Path>, sbin: &Path) -> Result<Vec<PathB
         bin_dir.map_or_else(|| cargo::build_programs(Profile::Release), |dir| Ok(dir.into()))?;
     let mut paths = Vec::new();
     for program in PROGRAMS {
-        let built = program.built_in(&bin_dir)?;
+        let built = built_in(program, &bin_dir)?;
         let contents = fs::read(&built).with_context(|| built.display().to_string())?;
         let path = sbin.join(program.name);
         let orig = sbin.join(format!("{}.orig", program.name));

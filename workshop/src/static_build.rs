@@ -1,11 +1,11 @@
-//! `cargo xtask static`: programs that need no library of the system.
+//! `cargo xtask static`: all programs in one file that needs no library of the system.
 
 use std::env::consts::ARCH;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::programs::PROGRAMS;
 use xtask::cargo::{self, cargo};
 
 /// How to build them.
@@ -16,13 +16,22 @@ pub struct Options {
     quickly: bool,
 }
 
-/// Builds the programs as they are installed, and checks each.
+/// Builds the program `ocfs2`, checks it, and prints its path.
 pub fn run(options: &Options) -> Result<()> {
     let quickly = [("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"), ("CARGO_PROFILE_RELEASE_LTO", "off")];
-    build(if options.quickly { &quickly } else { &[] })
+    println!("{}", build(if options.quickly { &quickly } else { &SMALL })?.display());
+    Ok(())
 }
 
-fn build(profile: &[(&str, &str)]) -> Result<()> {
+/// It has to fit into an initramfs.
+const SMALL: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_RELEASE_LTO", "fat"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
+    ("CARGO_PROFILE_RELEASE_STRIP", "symbols"),
+];
+
+/// Builds the program and returns its path.
+fn build(profile: &[(&str, &str)]) -> Result<PathBuf> {
     let musl = format!("{ARCH}-unknown-linux-musl");
     let (target, flags) = if has_target(&musl)? {
         (musl, None)
@@ -33,24 +42,20 @@ fn build(profile: &[(&str, &str)]) -> Result<()> {
         eprintln!("there is no target {musl} (rustup target add {musl}): building for {gnu}");
         (gnu, Some("-C target-feature=+crt-static"))
     };
-    let mut build = cargo(["build", "--quiet", "--release", "--workspace"]);
-    build.args(["--exclude", "xtask", "--exclude", "workshop"]);
-    build.args(["--bins", "--target", &target]).envs(profile.iter().copied());
+    let mut build = cargo(["build", "--quiet", "--release", "--package", "ocfs2-programs"]);
+    build.args(["--target", &target]).envs(profile.iter().copied());
     if let Some(flags) = flags {
         build.env("RUSTFLAGS", flags);
     }
     cargo::run(&mut build)?;
-    let bin_dir = cargo::target_dir().join(&target).join("release");
-    for program in PROGRAMS {
-        let path = program.built_in(&bin_dir)?;
-        let bytes = std::fs::read(&path)?;
-        ensure!(!wants_loader(&bytes), "{} is linked dynamically", path.display());
-        let version = Command::new(&path).arg("--version").output();
-        let version = version.with_context(|| format!("cannot run {}", path.display()))?;
-        ensure!(version.status.success(), "{} --version: {}", path.display(), version.status);
-        println!("{}", path.display());
+    let path = cargo::target_dir().join(&target).join("release/ocfs2");
+    ensure!(!wants_loader(&std::fs::read(&path)?), "{} is linked dynamically", path.display());
+    for words in [["fsck", "--version"], ["debugfs", "--version"]] {
+        let output = Command::new(&path).args(words).output();
+        let status = output.with_context(|| format!("cannot run {}", path.display()))?.status;
+        ensure!(status.success(), "{} {}: {status}", path.display(), words.join(" "));
     }
-    Ok(())
+    Ok(path)
 }
 
 /// Returns whether the standard library for `target` is installed.

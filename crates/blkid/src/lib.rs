@@ -90,3 +90,9 @@ fn status(cli: &Cli, survey: &Survey) -> Status {
     }
     if entries.is_empty() { NOT_FOUND } else { Status::SUCCESS }
 }
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    let failure = ocfs2_cli::Failure { usage: USAGE, error: USAGE };
+    ocfs2_cli::run(failure, |cli: Cli| run(&cli))
+}

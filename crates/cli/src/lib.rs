@@ -21,6 +21,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod arguments;
 pub mod encode;
 mod interrupt;
 mod journals;
@@ -35,6 +36,7 @@ mod span;
 mod state;
 mod table;
 
+pub use arguments::{arguments, call_as, this_program};
 pub use encode::{argument, shown, terminal, undo_note, volume_argument};
 pub use interrupt::{Interrupt, Interrupted};
 pub use journals::dirty_journals;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::{Interrupted, Output, OutputClosed, terminal};
+use crate::{Interrupted, Output, OutputClosed, arguments, terminal};
 
 /// The exit status of a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,7 +66,7 @@ pub fn run_explaining<P: clap::Parser>(
     failure: Failure,
     program: impl FnOnce(P) -> anyhow::Result<Status>,
 ) -> ExitCode {
-    run_on(std::env::args_os().collect(), explain, failure, program)
+    run_on(arguments(), explain, failure, program)
 }
 
 /// Like [`run`], but parses the arguments that `rewrite` returns, for syntax that clap does not
@@ -76,7 +76,7 @@ pub fn run_rewriting<P: clap::Parser>(
     failure: Failure,
     program: impl FnOnce(P) -> anyhow::Result<Status>,
 ) -> ExitCode {
-    run_on(rewrite(std::env::args_os().collect()), |_| None, failure, program)
+    run_on(rewrite(arguments()), |_| None, failure, program)
 }
 
 fn run_on<P: clap::Parser>(
@@ -117,7 +117,7 @@ pub fn is_interrupted(err: &anyhow::Error) -> bool {
 /// # Errors
 /// The status to exit with.
 pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
-    parse_args(std::env::args_os().collect(), |_| None, failure)
+    parse_args(arguments(), |_| None, failure)
 }
 
 fn parse_args<P: clap::Parser>(
@@ -212,7 +212,7 @@ pub fn without_error_numbers(text: &str) -> String {
 
 /// The name by which the program was called, without folders.
 pub fn program_name() -> String {
-    let called = std::env::args_os().next().unwrap_or_default();
+    let called = arguments().into_iter().next().unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or(&called);
     terminal(name.as_bytes())
 }

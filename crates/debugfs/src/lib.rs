@@ -32,3 +32,8 @@ pub use lock::Lock;
 pub use program::run;
 pub use screen::Screen;
 pub use shell::{Done, OpenOptions, Shell};
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}

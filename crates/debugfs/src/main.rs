@@ -1,9 +1,5 @@
 //! `debugfs.ocfs2`.
 
-use std::process::ExitCode;
-
-use ocfs2_debugfs::Cli;
-
-fn main() -> ExitCode {
-    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| ocfs2_debugfs::run(&cli))
+fn main() -> std::process::ExitCode {
+    ocfs2_debugfs::main()
 }

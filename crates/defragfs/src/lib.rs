@@ -23,3 +23,8 @@ pub use program::run;
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}

@@ -58,3 +58,9 @@ pub use name_hashes::{NameHashes, Signs};
 pub use pass::Pass;
 pub use state::Observer;
 pub use tables::collected::Totals;
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    let failure = ocfs2_cli::Failure { usage: program::USAGE, error: program::FAILED };
+    ocfs2_cli::run(failure, |cli: Cli| program::run(&cli))
+}

@@ -13,3 +13,11 @@ mod source;
 
 pub use cli::{Cli, command};
 pub use program::run;
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    // What mount(8) takes for a failed mount.
+    let error = ocfs2_cli::Status(32);
+    let failure = ocfs2_cli::Failure { usage: ocfs2_cli::Status::FAILURE, error };
+    ocfs2_cli::run(failure, |cli: Cli| run(&cli))
+}

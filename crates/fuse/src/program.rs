@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use fuser::{Config, MountOption, Session, SessionACL};
-use ocfs2_cli::{Interrupt, Output, Status, shown};
+use ocfs2_cli::{Interrupt, Output, Status, arguments, shown, this_program};
 use ocfs2_volume::find::resolve;
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -113,9 +113,8 @@ pub fn run(cli: &Cli) -> Result<Status> {
 
 /// Starts this program again, waits until it has mounted the volume, and lets it go on.
 fn start_in_background() -> Result<Status> {
-    let program = env::current_exe().context("this program")?;
-    let mut child = Command::new(program);
-    child.args(env::args_os().skip(1)).env(BACKGROUND, "1");
+    let mut child = this_program().context("this program")?;
+    child.args(arguments().into_iter().skip(1)).env(BACKGROUND, "1");
     let mut child = child.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut said = Vec::new();
     if let Some(mut output) = child.stdout.take() {

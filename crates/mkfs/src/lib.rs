@@ -42,3 +42,8 @@ pub use stack::{CLUSTER_NAME_BYTES, ClusterError, STACKS};
 pub use summary::Summary;
 pub use target::TargetError;
 pub use write::{Progress, Stage, WriteOptions};
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run_explaining(of_front_end, ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}

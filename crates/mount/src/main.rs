@@ -1,9 +1,5 @@
 //! `mount.ocfs2`.
 
-use std::process::ExitCode;
-
-use ocfs2_mount::Cli;
-
-fn main() -> ExitCode {
-    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| ocfs2_mount::run(&cli))
+fn main() -> std::process::ExitCode {
+    ocfs2_mount::main()
 }

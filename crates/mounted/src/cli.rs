@@ -156,7 +156,7 @@ pub fn command() -> clap::Command {
 /// monitoring plugin, to which 1 means a warning.
 pub fn failure() -> Failure {
     let unknown = Condition::Unknown.status();
-    match std::env::args_os().any(|arg| arg == "--check") {
+    match ocfs2_cli::arguments().iter().any(|arg| arg == "--check") {
         true => Failure { usage: unknown, error: unknown },
         false => Failure::default(),
     }

@@ -18,3 +18,8 @@ pub use list::{
     Detail, Failure, FailureCause, JournalTrouble, Listing, NodeUse, Options, Users, Volume, list,
 };
 pub use program::run;
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run(failure(), |cli: Cli| run(&cli))
+}

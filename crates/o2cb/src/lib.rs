@@ -28,3 +28,8 @@ pub use program::run;
 pub use status::Status;
 pub use sysconfig::Sysconfig;
 pub use up::{offline, online, start_heartbeats, stop_heartbeats};
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}

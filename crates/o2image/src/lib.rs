@@ -26,3 +26,8 @@ pub use scramble::{Scrambler, scramble};
 pub use select::{Selected, What, select};
 pub use there::{There, there};
 pub use write::{Form, Unreadable, write_image};
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}

@@ -1,9 +1,5 @@
 //! `o2image`.
 
-use std::process::ExitCode;
-
-use ocfs2_o2image::Cli;
-
-fn main() -> ExitCode {
-    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| ocfs2_o2image::run(&cli))
+fn main() -> std::process::ExitCode {
+    ocfs2_o2image::main()
 }

@@ -17,3 +17,8 @@ pub use file::FileStatus;
 pub use freefrag::FreeFrag;
 pub use program::run;
 pub use source::{PathOnVolume, Source, Traits};
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}

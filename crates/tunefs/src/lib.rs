@@ -26,3 +26,13 @@ pub use program::{change_volume, run};
 pub use query::{QueryError, query};
 pub use stamp::{StampError, stamp, stamped};
 pub use target::{Target, TargetError};
+
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    let failure = ocfs2_cli::Failure::default();
+    if let Some(hint) = uuid_apart(&ocfs2_cli::arguments()) {
+        ocfs2_cli::print_note(hint);
+        return failure.usage.into();
+    }
+    ocfs2_cli::run_rewriting(glued, failure, |cli: Cli| run(&cli))
+}
