@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ocfs2_cli::terminal;
+use ocfs2_cli::{shown, terminal};
 use ocfs2_cluster::{ClusterConf, Kernel, Online, Timeouts, is_host};
 use serde::Serialize;
 
@@ -73,11 +74,12 @@ impl Network for ThisNetwork {
 }
 
 impl Check {
-    /// Looks at everything. `conf` is the configuration, with its bytes, or why it cannot be used;
-    /// `cluster` the cluster that is meant, or why that is not known.
+    /// Looks at everything. `conf` is the configuration in the file `path`, with its bytes, or why it
+    /// cannot be used; `cluster` the cluster that is meant, or why that is not known.
     pub fn run(
         kernel: &dyn Kernel,
         network: &dyn Network,
+        path: &Path,
         conf: Result<(&ClusterConf, &[u8]), String>,
         cluster: Result<String, String>,
         (timeouts, peers): (&Timeouts, &[String]),
@@ -87,9 +89,18 @@ impl Check {
         let known = match (&conf, &cluster) {
             (Err(err), _) => Err(err.clone()),
             (Ok(_), Err(err)) => Err(err.clone()),
+            (Ok((conf, _)), Ok(name)) if conf.cluster(name).is_none() => {
+                let names = conf.clusters.iter().map(|cluster| terminal(&cluster.name));
+                Err(format!(
+                    "there is no cluster `{}` in it, but {}: O2CB_BOOTCLUSTER (o2cb configure) or an \
+                     argument chooses one",
+                    terminal(name),
+                    names.collect::<Vec<_>>().join(", ")
+                ))
+            }
             (Ok((conf, bytes)), Ok(name)) => Ok((*conf, *bytes, name.as_str())),
         };
-        check.add(ClusterConf::PATH, known.as_ref().err().cloned());
+        check.add(shown(path), known.as_ref().err().cloned());
         if let Ok((conf, bytes, name)) = known {
             check.nodes(kernel, network, conf, name);
             for host in peers {
@@ -243,6 +254,7 @@ mod tests {
         let check = Check::run(
             kernel,
             &Wires,
+            Path::new(ClusterConf::PATH),
             Ok((&conf, CONF.as_bytes())),
             Ok("web".to_owned()),
             (&Timeouts::default(), &peers),
@@ -285,6 +297,7 @@ mod tests {
         let check = Check::run(
             &kernel,
             &Wires,
+            Path::new(ClusterConf::PATH),
             Ok((&other, b"")),
             Ok("web".to_owned()),
             (&Timeouts::default(), &[]),
@@ -296,10 +309,22 @@ mod tests {
         let check = Check::run(
             &kernel,
             &Wires,
+            Path::new(ClusterConf::PATH),
             Err("no such file".to_owned()),
             Err("none".to_owned()),
             (&Timeouts::default(), &[]),
         );
         assert!(check.to_string().contains("cluster.conf: no such file"), "{check}");
+        let check = Check::run(
+            &kernel,
+            &Wires,
+            Path::new("other.conf"),
+            Ok((&conf, b"")),
+            Ok("ocfs2".to_owned()),
+            (&Timeouts::default(), &[]),
+        );
+        let text = check.to_string();
+        assert!(text.contains("other.conf: there is no cluster `ocfs2` in it, but web:"), "{text}");
+        assert!(!text.contains("add-node"), "{text}");
     }
 }

@@ -62,6 +62,11 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}
+
 /// Does what `cli` asks for.
 ///
 /// # Errors

@@ -7,14 +7,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use ocfs2_cli::encode::json_line;
-use ocfs2_cli::{Interrupt, Output, Status, print_error, print_warning, shown, terminal};
+use ocfs2_cli::{
+    Interrupt, Output, Status, print_error, print_warning, shown, terminal, this_program,
+};
 use ocfs2_cluster::{Kernel, RunningKernel};
 use serde::Serialize;
 
@@ -258,6 +260,11 @@ fn syslog(path: &Path, priority: u8, text: &str) -> io::Result<()> {
     UnixDatagram::unbound()?.send_to(line.as_bytes(), path).map(drop)
 }
 
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}
+
 /// Does what `cli` asks for.
 ///
 /// # Errors
@@ -301,7 +308,9 @@ pub fn run(cli: &Cli) -> Result<Status> {
 /// Reports a look, the one with this number.
 fn report(cli: &Cli, look: &Look, log: &Log, number: u32) -> Result<()> {
     match look {
-        Look::NoCluster if cli.verbose => log.say(Priority::Info, "no cluster is online"),
+        Look::NoCluster if cli.verbose || cli.once => {
+            log.say(Priority::Info, "no cluster is online")
+        }
         Look::NoDebugfs if number.is_multiple_of(10) => {
             log.say(Priority::Warning, "mount debugfs at /sys/kernel/debug");
         }
@@ -333,7 +342,9 @@ fn write_textfile(path: &Path, text: &str) -> io::Result<()> {
         return Err(io::Error::other("is not a regular file"));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
+        // Without the name of a file that nobody knows.
+        .map_err(|err| io::Error::from(err.kind()))?;
     file.write_all(text.as_bytes())?;
     file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.persist(path).map(drop).map_err(|err| err.error)
@@ -358,7 +369,7 @@ fn only_one(root: &Path) -> Result<File> {
 fn into_background(cli: &Cli) -> Result<Status> {
     // The lock is free again when this returns; the other one takes it.
     drop(only_one(&cli.root)?);
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = this_program()?;
     command.arg("--background").arg("--root").arg(&cli.root);
     command.args(["--warn", &cli.warn.to_string()]);
     if cli.verbose {

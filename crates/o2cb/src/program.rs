@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::{
     Output, Status as Exit, causes, print_json, print_note, print_warning, shown, terminal,
+    without_error_numbers,
 };
 use ocfs2_cluster::{
     ClusterConf, ConfFile, HeartbeatMode, Kernel, Online, OnlineError, References, Registered,
@@ -137,14 +138,19 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         Command::Check { cluster, peer, json } => {
             let sysconfig = Sysconfig::read(&cli.sysconfig())?;
-            let bytes = fs::read(&cli.config_file).unwrap_or_default();
-            let file = conf(cli).map_err(|err| causes(&err));
+            let bytes = fs::read(&cli.config_file);
+            // A file that is not there is an empty configuration elsewhere.
+            let file = match &bytes {
+                Ok(_) => conf(cli).map_err(|err| causes(&err)),
+                Err(err) => Err(without_error_numbers(&err.to_string())),
+            };
+            let bytes = bytes.unwrap_or_default();
             let name = file.as_ref().map_err(Clone::clone).and_then(|file| {
                 choose(cluster.as_deref(), &sysconfig, file.conf()).map_err(|err| causes(&err))
             });
             let read = file.as_ref().map(|file| (file.conf(), &bytes[..])).map_err(Clone::clone);
             let told = (&sysconfig.timeouts()?, &peer[..]);
-            let check = Check::run(&kernel, &ThisNetwork, read, name, told);
+            let check = Check::run(&kernel, &ThisNetwork, &cli.config_file, read, name, told);
             if *json {
                 print_json(&mut out, &check)?
             } else {

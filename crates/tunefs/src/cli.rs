@@ -25,7 +25,8 @@ use uuid::Uuid;
 /// command goes on. Inodes that are in the part that goes get other numbers, so that NFS clients
 /// lose the files that they have open; --keep-inode-numbers refuses in that case. --dry-run says
 /// what would move. An image file is truncated if the answer to a question is yes. Fewer node slots
-/// (-N) take several transactions in the same way; inodes keep their numbers.
+/// (-N) take several transactions in the same way; inodes keep their numbers. If the program was killed
+/// (kill -9) or the power failed, fsck.ocfs2 has to replay a journal before the same command goes on.
 ///
 /// Some features change what every file looks like: indexed-dirs, metaecc, usrquota, grpquota,
 /// sparse, noinline-data, nounwritten, norefcount, noxattr, nodiscontig-bg. The whole work is
@@ -43,7 +44,7 @@ use uuid::Uuid;
 /// to be recovered by fsck.ocfs2 first. Only --cloned-volume alone does not require that, since a
 /// copy of a mounted volume looks like one that was not unmounted. Before clusters are allocated,
 /// all groups of the global bitmap are checked; before growth alone, its chains and its last group.
-/// If a smaller size is requested with other changes, all of them are tried in memory first.
+/// If another size is requested with other changes, all of them are tried in memory first.
 ///
 /// A volume that is mounted on this host is extended by its kernel (-S alone): in a cluster on any
 /// node that has it mounted, while all of them go on working. One program at a time does so: it
@@ -57,7 +58,8 @@ use uuid::Uuid;
 ///
 /// The exit status is 0 if everything was done, there was nothing to do, or the answer was no; 1 if
 /// the command line was not valid or a change was refused; 2 if it failed and the volume is
-/// unchanged; 3 if it failed after it had changed something: fsck.ocfs2 has to check the volume.
+/// unchanged; 3 if it failed after it had changed something: fsck.ocfs2 has to check the volume; 130 if
+/// a signal ended it before anything was changed. It is also 1 if something cannot be printed.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tunefs.ocfs2", version, arg_required_else_help = true)]
 pub struct Cli {

@@ -104,6 +104,11 @@ pub fn glued(args: Vec<OsString>) -> Vec<OsString> {
     rewritten
 }
 
+/// The program: from its command line to its exit status.
+pub fn main() -> std::process::ExitCode {
+    ocfs2_cli::run_rewriting(glued, ocfs2_cli::Failure::default(), |cli: Cli| run(&cli))
+}
+
 /// Does what `cli` asks for.
 ///
 /// # Errors

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use ocfs2_cli::{
-    Interrupt, NoProgress, Output, Progress, Status, argument, confirm, is_output_closed,
-    print_error, print_json, print_note, print_warning, shown, undo_note, volume_argument,
+    Interrupt, NoProgress, Output, Progress, Status, argument, causes, confirm, is_interrupted,
+    is_output_closed, print_error, print_json, print_note, print_warning, shown, undo_note,
+    volume_argument,
 };
 use ocfs2_device::Device;
 use ocfs2_format::superblock::STATE_ERROR;
@@ -42,6 +43,17 @@ const MEMORY: u64 = 16 << 20;
 /// The name of a change of the size.
 const SIZE: &str = "volume-size";
 
+/// What only the superblock answers needs nothing else of the volume.
+const READING: VolumeOptions = VolumeOptions {
+    write: false,
+    superblock: ocfs2_volume::SuperblockAt::Primary,
+    block_size: None,
+    heartbeat_device: true,
+    strict: false,
+    allow_short: true,
+    any_checksum: false,
+};
+
 /// A change that takes several transactions was made in part. The volume can be mounted.
 #[derive(Debug, thiserror::Error)]
 #[error("part of the work is done, and the same command goes on with the rest")]
@@ -61,15 +73,13 @@ pub fn run(cli: &Cli) -> Result<Status> {
     let progress = &*progress(cli)?;
     let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     if let Some(format) = &cli.query {
-        let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
-        let volume = open_volume(cli, false, &options)?;
+        let volume = open_volume(cli, false, &READING)?;
         let mut out = Output::stdout();
         out.write_all(query(volume.superblock(), format)?.as_bytes())?;
         out.flush()?;
     }
     if cli.list && !cli.json {
-        let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
-        let volume = open_volume(cli, false, &options)?;
+        let volume = open_volume(cli, false, &READING)?;
         let mut out = Output::buffered();
         ocfs2_show::superblock(&mut out, volume.superblock())?;
         out.flush()?;
@@ -97,11 +107,11 @@ pub fn run(cli: &Cli) -> Result<Status> {
         }
     };
     if cli.json {
-        let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
-        let volume = open_volume(cli, false, &options);
-        let error = made.as_ref().err().or(volume.as_ref().err()).map(|err| format!("{err:#}"));
+        let volume = open_volume(cli, false, &READING);
+        let error = made.as_ref().err().or(volume.as_ref().err()).map(causes);
         let report = Report::new(cli, outcomes, volume.as_ref().ok(), error, status.0);
-        print_json(&mut Output::stdout(), &report)?;
+        let printed = print_json(&mut Output::stdout(), &report);
+        printed.context("what was done cannot be printed")?;
         if made.is_ok() {
             volume?;
         }
@@ -113,6 +123,9 @@ pub fn run(cli: &Cli) -> Result<Status> {
 fn status_of(err: &anyhow::Error) -> Status {
     if err.is::<Partly>() || err.is::<Then>() {
         return NEEDS_FSCK;
+    }
+    if is_interrupted(err) {
+        return Status::INTERRUPTED;
     }
     match err.downcast_ref::<Stopped>() {
         Some(Stopped::Unchanged) => return UNCHANGED,
@@ -196,6 +209,21 @@ fn advised(err: anyhow::Error) -> anyhow::Error {
     match is_large {
         true => err.context("larger journals are needed, which -J size=SIZE makes"),
         false => err,
+    }
+}
+
+/// The error with the change that has no room, and how much there is.
+fn without_room(err: anyhow::Error, change: &Change, volume: &Volume) -> anyhow::Error {
+    let lack = err.downcast_ref::<EditError>().is_some_and(EditError::is_no_room);
+    match volume.statfs() {
+        Ok(room) if lack => {
+            let name = change.name();
+            err.context(format!(
+                "{name}: {} of {} clusters are free",
+                room.free_clusters, room.clusters
+            ))
+        }
+        _ => err,
     }
 }
 
@@ -390,7 +418,7 @@ impl<'a> Run<'a> {
             for change in changes {
                 let state = change.state(work.edit.volume(), &self.device)?;
                 if !matches!(state, State::Done(_)) {
-                    change.apply(work)?;
+                    change.apply(work).map_err(|err| without_room(err, change, volume))?;
                 }
             }
             Ok(work.edit.finish()?)
@@ -546,7 +574,7 @@ impl<'a> Run<'a> {
             if !self.agrees(&change.name(), &state)? {
                 continue;
             }
-            change.apply(&mut work)?;
+            change.apply(&mut work).map_err(|err| without_room(err, change, volume))?;
             done.push(change);
             questions.push(state.text().to_owned());
         }

@@ -29,7 +29,10 @@ pub(crate) fn target(cli: &Cli, volume: &Volume, unit: Unit) -> Result<Option<Si
     let on_device = volume.device().size_bytes() >> bits;
     let wanted = match cli.new_size {
         Some(NewSize::Least) => return Ok(Some(Size::Least)),
-        None | Some(NewSize::Number(0)) => on_device,
+        None => on_device,
+        Some(NewSize::Number(0)) => {
+            bail!("0 is no size; without one, the volume gets all of the device")
+        }
         Some(NewSize::Number(number)) => {
             let bytes = match unit {
                 Unit::Bytes => Some(number),
@@ -50,7 +53,7 @@ pub(crate) fn target(cli: &Cli, volume: &Volume, unit: Unit) -> Result<Option<Si
     }
     let clusters = if clusters < geometry.clusters { rounded(volume, clusters) } else { clusters };
     if clusters < geometry.clusters {
-        if cli.new_size.is_none_or(|size| size == NewSize::Number(0)) {
+        if cli.new_size.is_none() {
             bail!(
                 "the device has only {clusters} of the volume's {} clusters: to make the volume \
                  smaller, give its new size",

@@ -29,7 +29,8 @@ pub enum GuardError {
     InUse(Vec<String>),
     /// Nodes have not unmounted the volume cleanly.
     #[error(
-        "was not unmounted by all nodes: {}; run fsck.ocfs2 first",
+        "was not unmounted by all nodes, or a program that changed it was killed: {}; run fsck.ocfs2 \
+         first",
         dirty_journals(.0).unwrap_or_default()
     )]
     Dirty(Vec<u16>),
