@@ -377,7 +377,7 @@ fn what_is_gone_is_said_by_path_and_not_called_corrected() {
     assert_eq!(outcome.status, 1, "{outcome}");
     for line in [
         format!(
-            "  /file03: its name is gone; all its 25000 bytes are gone; it is /lost+found/#{inode} now\n"
+            "  /file03: its name is gone; all its 25000 bytes are gone; it is /lost+found/file03.#{inode} now\n"
         ),
         "  /sparse: bytes 65536 to 74535 are gone, 9000 of 74536\n".to_owned(),
     ] {
@@ -387,7 +387,7 @@ fn what_is_gone_is_said_by_path_and_not_called_corrected() {
     assert_eq!(fs::read_to_string(list).unwrap(), "/file03\0/sparse\0");
     let volume = opened(&image).1;
     assert!(volume.resolve(b"/file03").is_err());
-    let moved = volume.resolve(format!("/lost+found/#{inode}").as_bytes()).unwrap();
+    let moved = volume.resolve(format!("/lost+found/file03.#{inode}").as_bytes()).unwrap();
     assert_eq!((moved.size(), volume.resolve(b"/sparse").unwrap().size()), (0, 74_536));
     assert_eq!(fsck(&["-fn"], &image).status, 0);
 }

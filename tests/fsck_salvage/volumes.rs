@@ -101,13 +101,32 @@ pub enum Damage {
     Wipefs,
     /// The device ends here.
     Cut(u64),
+    /// Zeros from there on, in thousandths of the device.
+    ZerosAt(u64, u64),
+    /// Of the pieces of a RAID, one in so many is lost.
+    Pieces(u64),
+    /// Of the blocks that were written, one in so many never was.
+    Unwritten(u64),
+    /// A partition table is written.
+    Partitions,
+    /// `mkfs.ocfs2` makes another volume over it.
+    Formatted(&'static [&'static str]),
+    /// The other damage, and ten blocks by chance.
+    AndBlocks(&'static Damage),
 }
+
+/// Bytes of a piece of a RAID.
+const PIECE: usize = 64 << 10;
 
 impl Damage {
     /// Damages an image. Returns the bytes that differ, as ranges of whole blocks of 512 bytes;
     /// `None` if the program for it is missing.
     pub fn make(self, image: &Path) -> Option<Vec<Range<u64>>> {
-        let before = fs::read(image).unwrap();
+        // Large volumes have more holes than memory.
+        let is_outer = matches!(self, Self::AndBlocks(_));
+        let before = image.with_extension(if is_outer { "before-all" } else { "before" });
+        Run::new("cp").arg("--sparse=always").arg(image).arg(&before).success();
+        let size = image.metadata().unwrap().len();
         match self {
             Self::Zeros(bytes) => {
                 let file = File::options().write(true).open(image).unwrap();
@@ -121,12 +140,87 @@ impl Damage {
                 File::options().write(true).open(image).unwrap().set_len(bytes).unwrap();
                 return Some(std::iter::once(bytes..u64::MAX).collect());
             }
+            Self::ZerosAt(thousandths, bytes) => {
+                let file = File::options().write(true).open(image).unwrap();
+                let at = (size * thousandths / 1000 / 512 * 512).min(size - bytes);
+                file.write_all_at(&vec![0; bytes as usize], at).unwrap();
+            }
+            Self::Pieces(one_in) => lose(image, PIECE, one_in),
+            Self::Unwritten(one_in) => lose(image, 4096, one_in),
+            Self::Partitions => {
+                ocfs2_testing::oracle("sfdisk")?;
+                let script = "printf 'label: gpt\\n,,L\\n' | sfdisk -q --no-reread \"$0\"";
+                Run::new("sh").args(["-c", script]).arg(image).output().expect_status(0);
+            }
+            Self::Formatted(options) => {
+                let mkfs = Run::new(program("mkfs.ocfs2"));
+                let mkfs = mkfs.args(["-F", "-x", "--nodiscard", "-J", "size=8M"]);
+                mkfs.args(options).arg(image).output().expect_status(0);
+            }
+            Self::AndBlocks(first) => {
+                first.make(image)?;
+                let file = File::options().write(true).open(image).unwrap();
+                let mut random = ocfs2_testing::Random(0x6f6e_746f_70);
+                // What was written, mostly: most of the device is empty.
+                let mut written = Vec::new();
+                each_piece(&before, 4096, |at, bytes| {
+                    written.extend(bytes.iter().any(|byte| *byte != 0).then_some(at));
+                });
+                for _ in 0..10 {
+                    let at = *random.of(&written);
+                    file.write_all_at(&random.bytes(4096), at).unwrap();
+                }
+            }
             Self::Wipefs => {
                 let path = ocfs2_testing::oracle("wipefs")?;
                 Run::new(path).arg("-a").arg(image).output().expect_status(0);
             }
         }
-        Some(differ(&before, &fs::read(image).unwrap()))
+        let after = File::open(image).unwrap();
+        let mut hit: Vec<Range<u64>> = Vec::new();
+        each_piece(&before, PIECE, |at, old| {
+            let mut new = vec![0; old.len()];
+            after.read_exact_at(&mut new, at).unwrap();
+            let ranges = if old == new { Vec::new() } else { differ(old, &new) };
+            for range in ranges.into_iter().map(|it| it.start + at..it.end + at) {
+                match hit.last_mut().filter(|last| last.end == range.start) {
+                    Some(last) => last.end = range.end,
+                    None => hit.push(range),
+                }
+            }
+        });
+        fs::remove_file(&before).unwrap();
+        Some(hit)
+    }
+}
+
+/// Calls `each` with every piece of a file and its place.
+fn each_piece(path: &Path, piece: usize, mut each: impl FnMut(u64, &[u8])) {
+    let file = File::open(path).unwrap();
+    let size = file.metadata().unwrap().len();
+    let mut bytes = vec![0; 1 << 20];
+    for start in (0..size).step_by(bytes.len()) {
+        let len = (size - start).min(bytes.len() as u64) as usize;
+        file.read_exact_at(&mut bytes[..len], start).unwrap();
+        for (at, piece) in (start..).step_by(piece).zip(bytes[..len].chunks(piece)) {
+            each(at, piece);
+        }
+    }
+}
+
+/// Zeroes one in so many of the pieces that have been written to, by chance.
+fn lose(image: &Path, piece: usize, one_in: u64) {
+    let mut random = ocfs2_testing::Random(0x6c6f_7374);
+    let mut lost = Vec::new();
+    each_piece(image, piece, |at, bytes| {
+        let is_written = bytes.iter().any(|byte| *byte != 0);
+        if is_written && random.next().is_multiple_of(one_in) {
+            lost.push((at, bytes.len()));
+        }
+    });
+    let file = File::options().write(true).open(image).unwrap();
+    for (at, len) in lost {
+        file.write_all_at(&vec![0; len], at).unwrap();
     }
 }
 
@@ -154,4 +248,20 @@ pub const HEAD: [Damage; 8] = [
     Damage::Mkfs("mkfs.vfat", &[]),
     Damage::Mkfs("mkfs.ext4", &["-q", "-F", "-E", "nodiscard"]),
     Damage::Mkfs("mkfs.xfs", &["-q", "-f", "-K"]),
+];
+
+/// What happens elsewhere, or on top of a lost head.
+pub const ELSEWHERE: [Damage; 12] = [
+    Damage::Pieces(20),
+    Damage::AndBlocks(&Damage::Zeros(1 << 20)),
+    Damage::Unwritten(20),
+    Damage::AndBlocks(&Damage::Mkfs("mkfs.vfat", &[])),
+    Damage::Partitions,
+    Damage::ZerosAt(40, 4 << 20),
+    Damage::ZerosAt(1000, 32 << 20),
+    Damage::ZerosAt(20, 32 << 20),
+    Damage::AndBlocks(&Damage::Wipefs),
+    Damage::AndBlocks(&Damage::Partitions),
+    Damage::AndBlocks(&Damage::Pieces(20)),
+    Damage::AndBlocks(&Damage::Mkfs("mkfs.xfs", &["-q", "-f", "-K"])),
 ];

@@ -23,6 +23,7 @@ mod recovery;
 mod refusals;
 mod refused;
 mod repairs;
+mod salvaged;
 mod shrunk;
 mod story;
 mod switched;

@@ -84,11 +84,11 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     state.found_all(lacking);
     inodes::settle_surplus(context, &mut state);
     let unsettled = refcounts::check(context, &mut state)?;
-    bitmaps::check(context, &mut state)?;
+    let unowned = bitmaps::check(context, &mut state)?;
     shared_clusters::fixed_places(&mut state);
     shared_clusters::check(context, &mut state, &unsettled)?;
 
-    let directories = directories::check(context, &mut state)?;
+    let directories = directories::check(context, &mut state, &unowned)?;
     connectivity::check(context, &mut state, &directories)?;
     links::check(context, &mut state, &directories)?;
     quota::check(context, &mut state)?;

@@ -59,6 +59,7 @@ Exit status, the sum of what applies:
     long_about = LONG_ABOUT,
     after_help = AFTER_HELP,
     args_override_self = true,
+    group = ArgGroup::new("whole_device").args(["rescue_to", "salvage"]).multiple(true),
     group = ArgGroup::new("answer").args(["no", "yes", "preen"])
 )]
 pub struct Cli {
@@ -163,6 +164,14 @@ pub struct Cli {
     #[arg(long, help_heading = "What to do")]
     pub salvage: bool,
 
+    /// Whether one node mounts the volume, or a cluster, where its superblock is made again.
+    ///
+    /// Nothing but the superblock says so. Without this option it is a volume of a cluster, unless
+    /// it has a single slot that no node of a cluster ever had. Where only slot 0 was ever used and
+    /// no node ever beat, there is a question on a terminal.
+    #[arg(long, value_name = "local|cluster", requires = "salvage", help_heading = "What to do")]
+    pub mount: Option<MountedBy>,
+
     /// Copy every file that can be found into a folder, or as a tar archive to standard output (-),
     /// and do nothing else: the device is opened read-only.
     ///
@@ -176,11 +185,12 @@ pub struct Cli {
     #[arg(conflicts_with_all = ["answer", "dry_run", "undo", "undo_file", "lost", "pack_directories"])]
     pub rescue_to: Option<PathBuf>,
 
-    /// With --rescue-to: the generation of the volume.
+    /// With --rescue-to or --salvage: the generation of the volume.
     ///
     /// Where mkfs.ocfs2 was run over a volume, several are on the device; --rescue-to lists them.
-    #[arg(long, value_name = "NUMBER", requires = "rescue_to", help_heading = "What to do")]
-    #[arg(value_parser = parse_generation)]
+    /// With --salvage the older volume is made again, and the newer one is lost.
+    #[arg(long, value_name = "NUMBER", help_heading = "What to do")]
+    #[arg(requires = "whole_device", value_parser = parse_generation)]
     pub generation: Option<u32>,
 
     /// Pack directories, and rebuild their indexes.
@@ -302,6 +312,15 @@ fn parse_generation(text: &str) -> Result<u32, String> {
 /// The command line, for manual pages and completions.
 pub fn command() -> clap::Command {
     Cli::command()
+}
+
+/// Who mounts a volume.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum MountedBy {
+    /// One node.
+    Local,
+    /// A cluster.
+    Cluster,
 }
 
 /// What becomes of the device.

@@ -32,13 +32,16 @@ pub(crate) fn check(
             let finding = Finding::new(codes::ROOT_DIR_MISSING, Place::inode(root), text);
             let place = state.suballocs.find(root);
             let place = place.and_then(|at| Some((at, state.suballocs.group(at)?)));
-            let repair = match place {
-                Some((at, group)) => {
+            let repair = match (&directories.root, place) {
+                (Some(repair), _) => repair.clone(),
+                (None, Some((at, group))) => {
                     let (slot, bit) = (group.suballoc.slot(), at.bit as u16);
                     root::make(slot, bit, group.blkno)
                 }
                 // Without its group nothing shows where it is to be made.
-                None => Repair::waiting("the allocator of its inode has to be mended first"),
+                (None, None) => {
+                    Repair::waiting("the allocator of its inode has to be mended first")
+                }
             };
             state.found(finding.repaired_by(repair));
             // What was in it belongs into the new one.
@@ -101,7 +104,10 @@ fn connect(
                     format!("directory {at} is below itself, in directory {above}"),
                     lost_found::reconnect_from(at, above),
                 ),
-                None => (format!("directory {at} is in no directory"), lost_found::reconnect(at)),
+                None => {
+                    let repair = lost_found::reconnect(at, context.options.last_names.of(at));
+                    (format!("directory {at} is in no directory"), repair)
+                }
             };
             lost.insert(at);
             if above.is_none() && state.unlinked_groups {

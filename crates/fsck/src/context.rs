@@ -1,5 +1,7 @@
 //! The context of every pass: the volume, how to read it, and the options.
 
+use std::sync::Arc;
+
 use ocfs2_cli::Interrupt;
 use ocfs2_device::AlignedBuffer;
 use ocfs2_format::check::{self, Checked};
@@ -10,6 +12,7 @@ use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::{Error, Volume};
 
 use crate::codes::{Code, general};
+use crate::last_names::LastNames;
 use crate::memory::Shares;
 use crate::repair::bad_block;
 use crate::{Finding, Place};
@@ -51,6 +54,11 @@ pub struct Options {
     /// Claims on clusters of others that are compared at a time, at least 2. Further clusters wait
     /// for another round, or another run.
     pub most_claims: usize,
+    /// Clusters in which a survey of the device has found groups or blocks of directories: looked at
+    /// also where they are free, as long as nothing else has them.
+    pub suspects: Arc<Vec<u32>>,
+    /// The last known names of what comes into `lost+found`.
+    pub last_names: LastNames,
 }
 
 impl Default for Options {
@@ -65,6 +73,8 @@ impl Default for Options {
             name_hash: None,
             most_findings: Shares::MOST_FINDINGS,
             most_claims: Shares::MOST_CLAIMS,
+            suspects: Arc::default(),
+            last_names: LastNames::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod due;
 mod extents;
 mod finding;
 mod inodes;
+mod last_names;
 mod links;
 mod losses;
 mod memory;

@@ -161,7 +161,7 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
             let text = format!("inode {inode} is in no directory");
             let finding = Finding::new(codes::INODE_NOT_CONNECTED, Place::inode(inode), text);
             findings.push(finding.repaired_by(match has_root {
-                true => lost_found::reconnect(inode),
+                true => lost_found::reconnect(inode, context.options.last_names.of(inode)),
                 false => Repair::waiting("the root directory has to be found first"),
             }));
             continue;

@@ -234,8 +234,11 @@ fn make(
             }
         }
         if !together.lost.is_empty() {
-            let linked = lost_found::link_all(std::mem::take(&mut together.lost));
-            let made = linked.make(volume, terms, together);
+            let lost = std::mem::take(&mut together.lost);
+            let mut made = lost_found::link_all(lost.clone()).make(volume, terms, together);
+            if matches!(made, Err(EditError::NoRoom(_))) {
+                made = lost_found::link_alone(lost).make(volume, terms, together);
+            }
             changed |= *made.as_ref().unwrap_or(&false);
             if let Err(err) = made {
                 answers.problem = Some(format!("lost+found: {err}"));

@@ -91,9 +91,15 @@ impl Source {
     /// As [`Volume::open`].
     pub fn open(&self, device: &Arc<dyn Device>) -> Result<Volume, OpenVolumeError> {
         if let Some(found) = &self.surveyed {
-            return Volume::open(Arc::clone(device), &self.options).or_else(|_| {
-                Volume::open_by(Arc::clone(device), FoundSuperblock::clone(found), &self.options)
-            });
+            let generation = found.dinode.i_fs_generation;
+            return match Volume::open(Arc::clone(device), &self.options) {
+                // A superblock of another volume may be there until this one is written.
+                Ok(volume) if volume.generation() == generation => Ok(volume),
+                _ => {
+                    let found = FoundSuperblock::clone(found);
+                    Volume::open_by(Arc::clone(device), found, &self.options)
+                }
+            };
         }
         let Some(blkno) = self.block else {
             return Volume::open(Arc::clone(device), &self.options);

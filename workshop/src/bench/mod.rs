@@ -26,6 +26,7 @@ pub mod raw;
 mod repair;
 mod san;
 mod shown;
+mod survey;
 mod tunefs;
 mod volumes;
 
@@ -58,6 +59,8 @@ enum Program {
     Fast,
     /// fsck.ocfs2 where each read takes a millisecond
     San,
+    /// The search of a device without a superblock, by fsck.ocfs2
+    Survey,
     /// o2image
     O2image,
     /// tunefs.ocfs2
@@ -75,6 +78,7 @@ impl Program {
             Self::Repair => "# Benchmarks of repairs by fsck.ocfs2\n",
             Self::Fast => "# Benchmarks of fsck.ocfs2 on a fast disk\n",
             Self::San => "# Benchmarks of fsck.ocfs2 on a slow SAN\n",
+            Self::Survey => "# Benchmarks of the search for lost volumes\n",
             Self::O2image => "# Benchmarks of o2image\n",
             Self::Tunefs => "# Benchmarks of tunefs.ocfs2\n",
             Self::Defragfs => "# Benchmarks of defragfs.ocfs2\n",
@@ -99,6 +103,7 @@ pub fn run(options: &Options) -> Result<()> {
             Program::Repair => repair::run(options, &folder, &mut part)?,
             Program::Fast => fast::run(options, &folder, &mut part)?,
             Program::San => san::run(options, &folder, &mut part)?,
+            Program::Survey => survey::run(options, &folder, &mut part)?,
             Program::O2image => o2image::run(options, &folder, &mut part)?,
             Program::Tunefs => tunefs::run(options, &folder, &mut part)?,
             Program::Defragfs => defragfs::run(options, &folder, &mut part)?,

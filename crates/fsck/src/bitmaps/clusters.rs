@@ -72,6 +72,33 @@ pub(super) fn compared(
     Ok((report.findings, report.leaks))
 }
 
+/// Returns the clusters without an owner in which a survey has found something.
+pub(super) fn suspected(context: &Context<'_>, state: &State<'_>) -> Vec<Range<u32>> {
+    let all = context.options.suspects.iter().copied();
+    let end = context.geometry().clusters;
+    let unowned = all.filter(|it| *it < end && !state.clusters.contains(*it));
+    unowned.map(|cluster| cluster..cluster + 1).collect()
+}
+
+/// Returns the clusters without an owner of groups whose bits are unknown.
+pub(super) fn of_unknown_groups(context: &Context<'_>, state: &State<'_>) -> Vec<Range<u32>> {
+    let geometry = context.geometry();
+    let mut unowned = Vec::new();
+    let mut groups: Vec<_> = state.unknown_groups.iter().copied().collect();
+    groups.sort_unstable();
+    for group in groups.into_iter().filter(|group| *group < geometry.groups()) {
+        let start = geometry.group_start(group).0;
+        let end = start.saturating_add(geometry.group_clusters(group));
+        let mut at = start;
+        for run in state.clusters.runs(start..end) {
+            unowned.extend((at < run.start).then_some(at..run.start));
+            at = run.end;
+        }
+        unowned.extend((at < end).then_some(at..end));
+    }
+    unowned
+}
+
 /// Notes who else claims the clusters of the bitmap's own descriptors, which belong to the bitmap.
 pub(super) fn descriptors(context: &Context<'_>, state: &mut State<'_>) {
     let geometry = context.geometry();

@@ -8,17 +8,20 @@ mod blocks;
 mod clusters;
 mod own_xattrs;
 
+use std::ops::Range;
+
 use crate::state::State;
 use crate::{Context, Stop, chains};
 
 /// Compares all bitmaps except those of the inode allocators, which were compared when the inodes
-/// were read.
+/// were read. Returns clusters that have no owner and are in use, as far as is known.
 ///
 /// # Errors
 /// [`Stop`] if the check was interrupted.
-pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
+pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Range<u32>>, Stop> {
     clusters::descriptors(context, state);
-    let (mut findings, leaks) = clusters::compared(context, state)?;
+    let (mut findings, mut leaks) = clusters::compared(context, state)?;
+    leaks.splice(0..0, clusters::suspected(context, state));
     let lost = chains::unlinked(context, state, &leaks);
     if !lost.is_empty() {
         // The contents of these groups are not free, and come back with them.
@@ -28,7 +31,8 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     }
     blocks::check(context, state);
     state.found_all(findings);
-    Ok(())
+    leaks.extend(clusters::of_unknown_groups(context, state));
+    Ok(leaks)
 }
 
 /// Consecutive bits that are wrong in the same way.

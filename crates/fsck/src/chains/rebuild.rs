@@ -56,18 +56,20 @@ impl Inodes {
 /// Returns the repair of everything that is wrong with allocators. It searches for groups that no
 /// chain points to if an allocator states more than it has.
 pub(super) fn repair(inodes: &Inodes) -> Repair {
-    rebuilding(inodes, false)
+    rebuilding(inodes, false, &Arc::default())
 }
 
-/// The same, where it is known that some groups are in no chain.
-pub(super) fn search_and_repair(inodes: &Inodes) -> Repair {
-    rebuilding(inodes, true)
+/// The same, where it is known that some groups are in no chain. If a survey has found `suspects`,
+/// clusters are searched as well that are free by the global bitmap: it may be that of a newer volume.
+pub(super) fn search_and_repair(inodes: &Inodes, suspects: &Arc<Vec<u32>>) -> Repair {
+    rebuilding(inodes, true, suspects)
 }
 
-fn rebuilding(inodes: &Inodes, has_lost: bool) -> Repair {
-    let inodes = inodes.clone();
+fn rebuilding(inodes: &Inodes, has_lost: bool, suspects: &Arc<Vec<u32>>) -> Repair {
+    let (inodes, suspects) = (inodes.clone(), Arc::clone(suspects));
     Repair::first_once("allocators", has_lost.into(), move |editor| {
-        let (options, interrupt) = (Options::default(), editor.interrupt());
+        let (suspects, interrupt) = (Arc::clone(&suspects), editor.interrupt());
+        let options = Options { suspects, ..Options::default() };
         let context = Context { volume: editor.volume(), options: &options, interrupt };
         rebuild(&context, editor, &inodes, has_lost)
     })
@@ -334,7 +336,7 @@ fn each_cluster(context: &Context<'_>, mut visit: impl FnMut(Blkno, &[&[u8]])) {
 }
 
 /// Returns the clusters of a group that are in use, up to `end`; all of them if its descriptor
-/// cannot be used.
+/// cannot be used, or may not be that of this volume.
 fn in_use(context: &Context<'_>, group: u32, end: u32) -> Vec<std::ops::Range<u32>> {
     let geometry = context.geometry();
     let start = geometry.group_start(group).0;
@@ -346,6 +348,7 @@ fn in_use(context: &Context<'_>, group: u32, end: u32) -> Vec<std::ops::Range<u3
     let read = context.read_block::<GroupDesc>(blkno).ok();
     let signed = read.filter(|block| block.bytes.starts_with(&GroupDesc::SIGNATURE));
     let bitmap = signed.as_ref().and_then(|block| block.bytes.get(GroupDesc::BITMAP_OFFSET..));
+    let bitmap = bitmap.filter(|_| context.options.suspects.is_empty());
     let runs = |bytes| Bitmap::new(bytes, bits).runs(true).collect::<Vec<_>>();
     let whole = std::iter::once(0..bits).collect::<Vec<_>>();
     let runs = bitmap.map_or(whole, runs).into_iter();

@@ -42,7 +42,8 @@ pub(crate) fn check(
         is_lost(context, state, (index, allocator), blkno).then(|| {
             let text = "no chain points to it, and blocks of it are in use";
             let finding = allocator.group_finding(codes::GROUP_UNLINKED, blkno, text);
-            finding.repaired_by(rebuild::search_and_repair(allocator.all()))
+            finding
+                .repaired_by(rebuild::search_and_repair(allocator.all(), &context.options.suspects))
         })
     });
     found.take(MOST_TOLD).collect()

@@ -19,7 +19,7 @@ codes! {
         pass: Connectivity,
         default: Yes,
         condition: "a directory cannot be reached from the root directory",
-        repair: "put it into lost+found, named by its inode number",
+        repair: "put it into lost+found, named by its last known name and its inode number",
     }
     DIR_DOTDOT {
         pass: Connectivity,
@@ -44,7 +44,7 @@ codes! {
         pass: Links,
         default: Yes,
         condition: "an inode is in no directory",
-        repair: "put it into lost+found, named by its inode number",
+        repair: "put it into lost+found, named by its last known name and its inode number",
     }
     INODE_COUNT {
         pass: Links,

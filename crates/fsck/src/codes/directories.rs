@@ -3,6 +3,12 @@
 use super::codes;
 
 codes! {
+    DIR_INODE_LOST {
+        pass: Directories,
+        default: Yes,
+        condition: "the inode of a directory is gone, and blocks with its entries are left",
+        repair: "make the inode again, with these blocks; owner, mode, times and attributes are lost",
+    }
     DIRENT_DOTTY_DUP {
         pass: Directories,
         default: Yes,

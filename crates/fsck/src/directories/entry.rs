@@ -11,6 +11,7 @@ use ocfs2_volume::dir::Barren;
 
 use super::astray::{self, Astray, Found};
 use super::index::Expected;
+use super::lost::Leading;
 use super::names::{Names, Seen};
 use super::{Known, Orphan, Read};
 use crate::codes::Code;
@@ -184,7 +185,10 @@ impl<'a> Reader<'a> {
     fn entry(&mut self, at: &At<'_>, read: &mut Read) {
         let number = self.count;
         self.count += 1;
-        let wrong = |read: &Read| read.found + read.astray.len() as u64;
+        let wrong = |read: &Read| {
+            let waiting = read.astray.len() + read.leading.len();
+            read.found + waiting as u64
+        };
         let before = wrong(read);
         match number {
             0 => self.dot(at, read),
@@ -311,6 +315,11 @@ impl<'a> Reader<'a> {
             self.free.add(target);
             let mut finding = self.finding(codes::DIRENT_INODE_FREE, at, text);
             finding.repair = Some(directory::without(self.dir, &self.free));
+            if self.known.is_lost_directory(target, stated_kind(at)) {
+                read.has_lost_found |= self.is_lost_found(at.entry.name);
+                read.leading.push(Leading { to: target, finding });
+                return None;
+            }
             // An inode that is allocated was destroyed itself; the entry is right.
             if bit.is_some_and(|bit| self.was_given_out(bit)) {
                 read.found(finding);

@@ -6,6 +6,7 @@
 //! entry that a repair would remove counts as removed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::{Blkno, Structure};
@@ -13,7 +14,7 @@ use ocfs2_volume::SystemFile;
 
 use crate::codes::{directories as codes, general};
 use crate::name_hashes::Signs;
-use crate::repair::directory;
+use crate::repair::{Repair, directory};
 use crate::state::State;
 use crate::system_files::SystemFiles;
 use crate::tables::inodes::{InodeTable, References};
@@ -21,12 +22,14 @@ use crate::tables::suballocs::{Bit, Suballocs};
 use crate::tables::visits::Visits;
 use crate::{Context, Finding, Pass, Place, Stop, parallel};
 use astray::{Astray, Second};
+use lost::{Leading, Lost};
 
 pub(crate) mod astray;
 mod block;
 mod contents;
 mod entry;
 pub(crate) mod index;
+mod lost;
 mod names;
 
 /// Directories that are read as one piece of work.
@@ -64,6 +67,8 @@ pub(crate) struct Directories {
     pub orphans: Vec<Orphan>,
     /// Whether the root directory has a `lost+found`.
     pub has_lost_found: bool,
+    /// The repair of a root whose inode is gone and blocks of which are left.
+    pub root: Option<Repair>,
 }
 
 /// What is known before a directory is read. Shared by all threads.
@@ -74,6 +79,8 @@ struct Known<'a> {
     inodes: &'a InodeTable,
     /// Whether there may be inodes that are not known.
     lost_groups: bool,
+    /// Directories whose inodes are gone.
+    lost: &'a Lost,
     /// Where the system files are.
     system: &'a SystemFiles,
     /// The orphan directories and their slots.
@@ -101,6 +108,8 @@ struct Read {
     has_lost_found: bool,
     /// Entries that cannot point where they do.
     astray: Vec<Astray>,
+    /// Entries that lead to directories whose inodes are gone.
+    leading: Vec<Leading>,
     /// The hashes of names in its index.
     signs: Signs,
 }
@@ -128,11 +137,15 @@ impl Read {
     }
 }
 
-/// Checks all directories.
+/// Checks all directories. `unowned` are clusters in use without an owner.
 ///
 /// # Errors
 /// [`Stop`] if the check was interrupted.
-pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Directories, Stop> {
+pub(crate) fn check(
+    context: &Context<'_>,
+    state: &mut State<'_>,
+    unowned: &[Range<u32>],
+) -> Result<Directories, Stop> {
     let suballocs = std::mem::take(&mut state.suballocs);
     let system = std::mem::take(&mut state.system);
     let inodes = std::mem::take(&mut state.inodes);
@@ -154,9 +167,12 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
     state.references = References::new(&suballocs);
 
     let visits = Visits::default();
+    let lost = Lost::search(context, state, (&suballocs, &inodes, &system), unowned);
+    let lost = lost?;
     let known = Known {
         context,
         visits: &visits,
+        lost: &lost,
         suballocs: &suballocs,
         inodes: &inodes,
         system: &system,
@@ -179,10 +195,11 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
         state.progress(done);
         !context.interrupt.requested()
     });
-    let Merge { mut directories, astray, seconds, .. } = merge;
+    let Merge { mut directories, astray, seconds, leading, .. } = merge;
     (state.suballocs, state.inodes, state.system) = (suballocs, inodes, system);
     context.check_interrupt()?;
     astray::settle(context, state, &mut directories, astray, seconds);
+    directories.root = lost.settle(context, state, &directories, leading);
     Ok(directories)
 }
 
@@ -193,13 +210,14 @@ struct Merge<'a> {
     /// Entries that wait until all are known.
     astray: Vec<Astray>,
     seconds: Vec<Second>,
+    leading: Vec<Leading>,
 }
 
 impl<'a> Merge<'a> {
     fn new(context: &'a Context<'a>, all: &[Blkno]) -> Self {
         let parents = all.iter().map(|dir| (*dir, Parent::default())).collect();
         let directories = Directories { parents, ..Directories::default() };
-        Self { context, directories, astray: Vec::new(), seconds: Vec::new() }
+        Self { context, directories, astray: Vec::new(), seconds: Vec::new(), leading: Vec::new() }
     }
 
     fn add(&mut self, read: Read, state: &mut State<'_>) {
@@ -221,6 +239,7 @@ impl<'a> Merge<'a> {
             }
         }
         self.astray.extend(read.astray);
+        self.leading.extend(read.leading);
         self.directories.orphans.extend(orphans);
         self.directories.has_lost_found |= has_lost_found;
     }

@@ -273,6 +273,7 @@ impl Touched {
             () if name == refcounts::DUP_CLUSTERS_TWICE.name => Doubt::Twice,
             () if is_shared => Doubt::Shared,
             () if name == connectivity::ROOT_DIR_MISSING.name => Doubt::Made,
+            () if name == directories::DIR_INODE_LOST.name => Doubt::Made,
             () if name == extents::EXTENT_OVERLAP.name => Doubt::Moved,
             () if name == extents::EXTENT_MARKED_UNWRITTEN.name => Doubt::Unwritten,
             () => return,

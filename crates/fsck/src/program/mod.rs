@@ -25,10 +25,11 @@ use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_users::lock::ClusterLock;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Gate;
+use ocfs2_volume::open::FoundSuperblock;
 use ocfs2_volume::{OpenVolumeError, SystemFile, Volume, VolumeOptions};
 
 use crate::chains::{Short, short_device};
-use crate::cli::{Cli, Mode};
+use crate::cli::{Cli, Mode, MountedBy};
 use crate::codes::journals;
 use crate::due::Due;
 use crate::memory::Shares;
@@ -139,6 +140,8 @@ struct Run<'a> {
     has_lost_file: bool,
     /// The superblock is marked, although the run was not finished.
     has_mark: bool,
+    /// Clusters in which the survey has found groups or blocks of directories.
+    suspects: Arc<Vec<u32>>,
     /// What may keep a repair from writing, apart from the damage.
     in_the_way: InTheWay,
     /// Slots of nodes that did not unmount, whose journals cannot be replayed.
@@ -178,6 +181,7 @@ impl<'a> Run<'a> {
             lost_file: None,
             has_lost_file: false,
             has_mark: false,
+            suspects: Arc::default(),
             in_the_way: InTheWay::default(),
             unreplayed: Vec::new(),
             torn: Vec::new(),
@@ -301,7 +305,15 @@ impl<'a> Run<'a> {
     /// Determines how to open the volume.
     fn source(&mut self, device: &Arc<dyn Device>, interrupt: &Interrupt) -> Result<Source> {
         let source = Source::new(self.cli);
-        let Err(err) = source.open(device) else {
+        let opened = source.open(device);
+        if let Some(generation) = self.cli.generation
+            && opened.as_ref().is_ok_and(|volume| volume.generation() != generation)
+        {
+            // Another volume was made over the one that is meant.
+            let err = OpenVolumeError::NotOcfs2 { backups: Vec::new() };
+            return self.source_by_survey(&source, device, err, interrupt);
+        }
+        let Err(err) = opened else {
             return match source.would_be_mended(device) {
                 // Features that a program may ignore that only reads, and that are garbage.
                 Some(err) => self.source_without_backup(&source, device, err, interrupt),
@@ -401,6 +413,10 @@ impl<'a> Run<'a> {
              of the volume says is used instead.",
             superblock_problem(&err)
         ));
+        if mended.is_new && (self.cli.mount.is_some() || mended.may_be_local) {
+            let found = other.open(device)?.found_superblock().clone();
+            return Ok(source.surveyed(self.mounted_by(found, interrupt)?));
+        }
         Ok(other)
     }
 
@@ -416,11 +432,19 @@ impl<'a> Run<'a> {
         let survey = self.survey(device, &mut progress, interrupt)?;
         let found = survey.volumes.iter().filter(|it| it.counts.inodes > 0);
         let found: Vec<_> = found.collect();
-        for (index, remains) in found.iter().enumerate() {
-            self.report.note(&rescue::described(remains, index == 0));
+        let chosen = match self.cli.generation {
+            Some(generation) => found.iter().find(|it| it.generation == generation),
+            None => found.first(),
+        };
+        for remains in &found {
+            let is_chosen = chosen.is_some_and(|it| it.generation == remains.generation);
+            self.report.note(&rescue::described(remains, is_chosen));
         }
-        let superblock = found.first().and_then(|it| survey.superblock(device, it));
+        let superblock = chosen.and_then(|it| survey.superblock(device, it));
         let Some(superblock) = superblock else { return Err(err.into()) };
+        if let Some(remains) = chosen {
+            self.suspects = Arc::new(rescue::suspects(&superblock, remains, &survey));
+        }
         let what = superblock.mended.as_ref().map(|it| it.fields.join(", ")).unwrap_or_default();
         let use_it = match self.cli.mode() {
             Mode::ReadOnly | Mode::Yes => true,
@@ -443,7 +467,33 @@ impl<'a> Run<'a> {
             superblock_problem(&err)
         ));
         self.bits.left |= !self.cli.mode().repairs();
-        Ok(source.surveyed(superblock))
+        Ok(source.surveyed(self.mounted_by(superblock, interrupt)?))
+    }
+
+    /// Determines whether one node or a cluster mounts a volume whose superblock is new.
+    fn mounted_by(
+        &mut self,
+        found: FoundSuperblock,
+        interrupt: &Interrupt,
+    ) -> Result<FoundSuperblock> {
+        if let Some(by) = self.cli.mount {
+            return Ok(found.for_one_node(by == MountedBy::Local));
+        }
+        if !found.mended.as_ref().is_some_and(|mended| mended.may_be_local) {
+            return Ok(found);
+        }
+        let why = "Only slot 0 was ever used, and no node ever wrote a heartbeat";
+        if self.cli.mode() == Mode::Interactive
+            && confirm(&format!("{why}. Is it a volume of one node?"), "--mount", interrupt)?
+        {
+            return Ok(found.for_one_node(true));
+        }
+        let command = self.cli.rerun("--salvage --mount=local");
+        self.report.note(&format!(
+            "{why}: it may be a volume of one node. It becomes one of a cluster; {command} makes it \
+             one of one node."
+        ));
+        Ok(found)
     }
 
     /// Determines who uses the volume. A heartbeat of `this_node` is that of this program.
@@ -670,6 +720,7 @@ impl<'a> Run<'a> {
         let mut options = Options {
             foreign_generations: self.cli.foreign_generations,
             salvage: self.cli.salvage,
+            suspects: Arc::clone(&self.suspects),
             is_new_seed: self.is_new_superblock,
             pack_directories: self.cli.pack_directories,
             name_hash: self.cli.name_hash,

@@ -11,6 +11,7 @@ use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_extract::{Archive, CopyError, Existing, Folder, Output, Target};
 use ocfs2_format::dinode::InodeFlags;
 use ocfs2_volume::image::{OnlySaved, PackedImage};
+use ocfs2_volume::open::FoundSuperblock;
 use ocfs2_volume::replay::{LogEnd, Replay, ReplayError};
 use ocfs2_volume::survey::{Counts, Remains, Survey};
 use ocfs2_volume::{Journal, Volume, VolumeOptions};
@@ -219,6 +220,26 @@ fn journals(volume: &Volume, remains: &Remains) -> Vec<Journal> {
     let inodes = remains.system.iter().filter(|it| it.flags().contains(InodeFlags::JOURNAL));
     let inodes = inodes.filter_map(|it| volume.inode(it.i_blkno).ok());
     (0..).zip(inodes).filter_map(|(slot, inode)| volume.journal_of(slot, inode).ok()).collect()
+}
+
+/// Bytes in which the survey counts places, as a power of two.
+const SECTOR_BITS: u32 = 9;
+/// Clusters that are searched for.
+const MOST_SUSPECTS: usize = 1 << 20;
+
+/// The clusters in which a survey has found groups or blocks of directories, in order.
+pub(super) fn suspects(found: &FoundSuperblock, remains: &Remains, survey: &Survey) -> Vec<u32> {
+    let Some(cluster_size) = found.superblock.cluster_size() else { return Vec::new() };
+    let bits = cluster_size.bits();
+    let block_bits = found.block_size.bits();
+    let cluster = |bytes: u64| u32::try_from(bytes >> bits).ok();
+    let groups = remains.group_blocks.iter().map(|blkno| blkno.0 << block_bits);
+    let directories = survey.directory_blocks.iter().map(|sector| sector.0 << SECTOR_BITS);
+    let mut all: Vec<_> =
+        groups.chain(directories).take(MOST_SUSPECTS).filter_map(cluster).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// What was found of a volume, in words.

@@ -4,6 +4,7 @@
 //! Nothing here makes a finding, asks, or changes a volume.
 
 pub(crate) mod corrected;
+pub(crate) mod dir_block;
 pub(crate) mod dx_root;
 pub(crate) mod extent_order;
 pub(crate) mod holds;

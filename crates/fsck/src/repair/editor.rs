@@ -23,7 +23,7 @@ pub struct Editor<'a> {
     pub(super) terms: Terms,
     interrupt: &'a Interrupt,
     /// Inodes to be put into `lost+found`, all together.
-    pub(super) lost: Vec<Blkno>,
+    pub(super) lost: Vec<super::lost_found::Lost>,
     /// Entries to be removed, those of one directory together.
     pub(super) removed: Vec<Removed>,
 }

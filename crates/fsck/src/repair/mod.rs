@@ -25,6 +25,7 @@ pub mod directory;
 pub(crate) mod dx;
 mod editor;
 mod layout;
+pub mod lost_directory;
 pub mod lost_found;
 pub mod quota;
 pub mod refcount;
@@ -98,7 +99,7 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct Together {
     /// Inodes for `lost+found`.
-    pub lost: Vec<Blkno>,
+    pub lost: Vec<lost_found::Lost>,
     /// Entries to be removed from directories.
     pub removed: Vec<directory::Removed>,
     /// Whether to stop: long repairs ask it.

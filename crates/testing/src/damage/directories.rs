@@ -106,6 +106,25 @@ pub(super) fn first_leaf(image: &Image, dir: &str) -> Blkno {
 
 pub(super) const RECIPES: &[Recipe] = &[
     Recipe {
+        code: "DIR_INODE_LOST",
+        name: "the inode of a directory is zeroed, and its blocks are left",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let inode = image.inode("/dirs/oneblock").blkno;
+            image.edit_raw(inode, |block| block.fill(0));
+        },
+        found: &[
+            "CLUSTER_ALLOC_BIT",
+            "DIR_INODE_LOST",
+            "EXTENT_ALLOC_BIT",
+            "INODE_ALLOC_REPAIR",
+            "INODE_COUNT",
+            "INODE_NOT_CONNECTED",
+            "QUOTA_USAGE",
+        ],
+        c: NotCompared("It gives the directory up, and finds the rest as its consequences."),
+    },
+    Recipe {
         code: "DIRENT_DOTTY_DUP",
         name: "a directory has a third entry called .",
         on: ONE_OF_ALL_1K,

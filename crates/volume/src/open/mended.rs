@@ -64,6 +64,30 @@ pub struct Mended {
     /// Whether nothing was left of the superblock. What only it knows is gone then: the label, the
     /// cluster, the UUID if no journal has it, and the seed of the directory indexes.
     pub is_new: bool,
+    /// Whether it is new and made for a cluster, although the volume has only ever been mounted as
+    /// one node mounts it: by slot 0 alone, and without a heartbeat. A cluster of which no more than
+    /// one node has ever mounted it leaves the same, so that somebody has to be asked.
+    pub may_be_local: bool,
+}
+
+impl FoundSuperblock {
+    /// The same superblock for a volume that one node mounts, or a cluster.
+    #[must_use]
+    pub fn for_one_node(mut self, is_local: bool) -> Self {
+        let mut features = self.superblock.features();
+        features.incompat.set(Incompat::LOCAL_MOUNT, is_local);
+        self.superblock.set_features(features);
+        // The block is long enough: the superblock was decoded from it.
+        let _ =
+            self.superblock.encode(self.block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default());
+        if self.superblock.has(Incompat::META_ECC) {
+            Dinode::stamp(&mut self.block);
+        }
+        if let Ok(dinode) = Dinode::decode(&self.block) {
+            self.dinode = dinode;
+        }
+        self
+    }
 }
 
 /// Returns the superblock with its wrong fields corrected; `None` if the volume leaves a doubt
@@ -485,7 +509,8 @@ impl Surroundings {
         let is_assumed = self.correct_features(&mut superblock, &mut fields);
         self.check(&dinode, &superblock, &mut fields);
         let is_proven = superblock.has(Incompat::META_ECC) && self.holds(&dinode, &superblock);
-        let mended = Mended { fields: fields.0, is_proven, is_assumed, is_new: false };
+        let (is_new, may_be_local) = (false, false);
+        let mended = Mended { fields: fields.0, is_proven, is_assumed, is_new, may_be_local };
         (!mended.fields.is_empty()).then_some((dinode, superblock, mended))
     }
 
@@ -674,8 +699,14 @@ impl Surroundings {
             self.slots,
             superblock.uuid(),
         );
-        let mended =
-            Mended { fields: vec![text], is_proven: false, is_assumed: true, is_new: true };
+        let may_be_local = local.is_empty() && self.was_for_one_node();
+        let mended = Mended {
+            fields: vec![text],
+            is_proven: false,
+            is_assumed: true,
+            is_new: true,
+            may_be_local,
+        };
         Some((dinode, superblock, mended))
     }
 
@@ -734,6 +765,32 @@ impl Surroundings {
             false => map.len() == 8 && map.iter().skip(1).all(|byte| *byte == 0),
         };
         self.slots == 1 && is_silent && is_free
+    }
+
+    /// Whether all that mounted the volume of several slots may have been one node: no heartbeat was
+    /// ever written, no slot has another node than 0, and of all journals only the first was used.
+    fn was_for_one_node(&self) -> bool {
+        let blocks = usize::from(MAX_SLOTS) * self.geometry().block_size.size();
+        let beats = self.start_of(SystemFile::Heartbeat, blocks);
+        let map = self.start_of(SystemFile::SlotMap, SlotMapFormat::Extended.size(self.slots));
+        let is_free = match self.has_old_slot_map() {
+            true => map.chunks_exact(2).take(self.slots.into()).all(|it| it == [0xff, 0xff]),
+            false => map.iter().skip(1).all(|byte| *byte == 0),
+        };
+        let was_used = |slot| {
+            let inode = self.file(SystemFile::Journal(slot))?;
+            let journal = self.volume.journal_superblock(&inode).ok()?.1;
+            Some(journal.s_sequence > 1 || journal.s_start > 0)
+        };
+        let others = (1..self.slots).all(|slot| was_used(slot) == Some(false));
+        let is_silent = beats.iter().all(|byte| *byte == 0);
+        !beats.is_empty()
+            && !map.is_empty()
+            && is_silent
+            && is_free
+            && self.slots > 1
+            && was_used(0) == Some(true)
+            && others
     }
 
     /// The first bytes of a system file; none if they cannot be read.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 
 use ocfs2_device::Device;
 use ocfs2_format::dinode::Dinode;
@@ -27,17 +28,17 @@ use crate::open::{FoundSuperblock, mended};
 
 mod block_set;
 mod made_with;
+mod reader;
 mod remains;
 
 pub(crate) use made_with::made_with;
+use reader::Reader;
 
 pub use block_set::BlockSet;
 pub use remains::{Counts, Remains};
 
-/// Bytes that are read at once.
-const PIECE: usize = 1 << 20;
-/// Bytes that are read at once where a piece cannot be read.
-const SMALL: usize = 4096;
+/// Pieces that are read at the same time, so that the disk is busy while one is looked at.
+const READERS: usize = 4;
 /// Every block begins at a multiple of this.
 const SECTOR: usize = 512;
 /// Most volumes that are told apart; more are garbage.
@@ -79,21 +80,27 @@ impl Survey {
     /// returns false the survey ends, and `None` is returned.
     pub fn of(device: &dyn Device, mut progress: impl FnMut(u64) -> bool) -> Option<Self> {
         let mut survey = Surveying::default();
-        let mut piece = vec![0; PIECE];
-        let (mut offset, end) = (0, device.size_bytes());
-        while offset < end {
-            if !progress(offset) {
-                return None;
+        let end = device.size_bytes();
+        let is_whole = thread::scope(|scope| {
+            let readers: Vec<_> =
+                (0..READERS).map(|first| Reader::start(scope, device, first)).collect();
+            let mut offset = 0;
+            for reader in readers.iter().cycle() {
+                if offset >= end {
+                    break;
+                }
+                if !progress(offset) {
+                    return false;
+                }
+                let Some(read) = reader.next() else { return false };
+                survey.add_unreadable(&read);
+                survey.look(&read.bytes, offset);
+                offset += read.bytes.len() as u64;
+                reader.give_back(read.bytes);
             }
-            let len = usize::try_from(end - offset).unwrap_or(PIECE).min(PIECE);
-            let bytes = piece.get_mut(..len).unwrap_or_default();
-            if device.read_at(bytes, offset).is_err() {
-                survey.read_by_parts(device, bytes, offset);
-            }
-            survey.look(bytes, offset);
-            offset += len as u64;
-        }
-        progress(end).then(|| survey.done())
+            true
+        });
+        (is_whole && progress(end)).then(|| survey.done())
     }
 
     /// The volume with a generation.
@@ -138,20 +145,15 @@ struct Surveying {
 }
 
 impl Surveying {
-    /// Reads a piece that cannot be read at once; what cannot be read at all becomes zeros.
-    fn read_by_parts(&mut self, device: &dyn Device, bytes: &mut [u8], offset: u64) {
-        for (at, part) in (offset..).step_by(SMALL).zip(bytes.chunks_mut(SMALL)) {
-            if device.read_at(part, at).is_ok() {
-                continue;
-            }
-            part.fill(0);
-            let len = part.len() as u64;
-            self.survey.unreadable_bytes += len;
+    /// Notes what of a piece could not be read.
+    fn add_unreadable(&mut self, piece: &reader::Piece) {
+        for range in &piece.unreadable {
+            self.survey.unreadable_bytes += range.end - range.start;
             let ranges = &mut self.survey.unreadable;
-            if let Some(last) = ranges.last_mut().filter(|last| last.end == at) {
-                last.end = at + len;
+            if let Some(last) = ranges.last_mut().filter(|last| last.end == range.start) {
+                last.end = range.end;
             } else if ranges.len() < MOST {
-                ranges.push(at..at + len);
+                ranges.push(range.clone());
             }
         }
     }

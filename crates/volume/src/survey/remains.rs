@@ -90,6 +90,8 @@ pub struct Remains {
     pub(super) homes: BTreeMap<(bool, u16), Vec<Blkno>>,
     /// Groups, by the allocator they name.
     groups: HashMap<Blkno, Groups>,
+    /// Descriptors of groups.
+    pub group_blocks: BlockSet,
     /// Of so many block checks so many are right.
     checks: (u32, u32),
     /// Directories by what their `..` points to.
@@ -115,6 +117,7 @@ impl Remains {
             slots: 0,
             homes: BTreeMap::new(),
             groups: HashMap::new(),
+            group_blocks: BlockSet::default(),
             checks: (0, 0),
             parents: HashMap::new(),
         }
@@ -174,6 +177,7 @@ impl Remains {
     /// Notes a group descriptor in its place.
     pub(super) fn group(&mut self, group: &GroupDesc) {
         self.counts.groups += 1;
+        self.group_blocks.insert(group.bg_blkno);
         if self.groups.len() < MOST_ALLOCATORS || self.groups.contains_key(&group.bg_parent_dinode)
         {
             let groups = self.groups.entry(group.bg_parent_dinode).or_default();
