@@ -84,10 +84,12 @@ fn what_was_synced_survives_a_kill() {
 fn killed_once(seed: u64) {
     let scratch = Scratch::new();
     let options = match seed % 2 {
-        0 => "-b 4K -C 4K -J size=4M",
+        0 => "-b 4K -C 4K -J size=4M --fs-features=noinline-data",
         _ => "-b 1K -C 8K -J size=4M --fs-features=metaecc,usrquota,grpquota",
     };
-    let image = volume(&scratch, options, "64M");
+    // In a small one clusters are used again soon.
+    let size = if seed % 3 == 0 { "16M" } else { "64M" };
+    let image = volume(&scratch, options, size);
     let folder = scratch.join("mnt");
     let mut stress = Stress::new(seed, &folder);
     // Each operation is then a state of its own: contents that are overwritten are not journaled.

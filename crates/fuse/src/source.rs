@@ -25,7 +25,7 @@ pub(crate) enum Source {
     /// A volume that is only read.
     Read(Volume),
     /// A volume that is read and written.
-    Written(FileSystem),
+    Written(Box<FileSystem>),
 }
 
 impl Source {
@@ -60,7 +60,8 @@ pub(crate) fn open_source(cli: &Cli, wanted: &Wanted, interrupt: &Interrupt) -> 
         true => open_volume(cli, wanted).map(Source::Read),
         false => {
             let text = "cannot be mounted to be written; -o ro mounts it read-only";
-            open_written(cli, wanted, interrupt).context(text).map(Source::Written)
+            let opened = open_written(cli, wanted, interrupt).context(text)?;
+            Ok(Source::Written(Box::new(opened)))
         }
     }
 }
