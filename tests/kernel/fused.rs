@@ -7,10 +7,11 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
 use ocfs2_testing::vm::Lab;
-use ocfs2_testing::{Run, Scratch, program, skip};
+use ocfs2_testing::{Run, Scratch, find_program, program, skip};
 
 use crate::filled::{assert_the_kernel_reads, describe, tree};
-use crate::volume::{LOCAL, mkfs};
+use crate::lab::lab;
+use crate::volume::{LOCAL, NEW_JOURNAL, assert_fsck_is_content_but_of_hashes, mkfs};
 
 /// Makes a volume into which `source` is copied through FUSE, with every file written twice. With
 /// `kill` the program is killed at the end, when all was synced.
@@ -77,4 +78,38 @@ fn the_kernel_reads_what_was_written_through_fuse() -> Result<()> {
     assert_the_kernel_reads(&expected, &options, &|lab, scratch, name, options| {
         copied(folder.path(), lab, scratch, name, options, false).context(name.to_owned())
     })
+}
+
+#[test]
+fn the_kernel_recovers_what_a_killed_program_has_left() -> Result<()> {
+    if !is_possible() {
+        return Ok(());
+    }
+    let Some(lab) = lab() else { return Ok(()) };
+    let Some(folder) = tree(&["many=500", "sizes", "names", "folders=100"]) else { return Ok(()) };
+    let (scratch, expected) = (Scratch::new(), describe(&folder.path().join("filled")));
+    fs::write(scratch.join("expected"), &expected)?;
+    let image = copied(folder.path(), &lab, &scratch, "killed.img", "", true)?;
+    let script = "set -e
+        mount-volume /dev/vda /mnt
+        volume-contents describe /mnt/filled >/tmp/found
+        echo \"lines $(wc -l </tmp/found) $(md5sum </tmp/found)\"
+        mkdir /mnt/after
+        umount /mnt\n";
+    let run = lab
+        .vm()
+        .disks(&[&image])
+        .program(program("volume-contents"))
+        .script(script)
+        .allow(NEW_JOURNAL)
+        .timeout(Duration::from_secs(600))
+        .run()?;
+    run.assert_ok();
+    let md5sum = Run::new(find_program("md5sum").context("md5sum")?);
+    let digest = md5sum.arg(scratch.join("expected")).success().stdout;
+    let digest = digest.split_whitespace().next().context("a digest")?;
+    let line = format!("lines {} {digest}", expected.lines().count());
+    assert!(run.output().contains(&line), "not `{line}`: {}", run.output());
+    assert_fsck_is_content_but_of_hashes(&image, lab.name_hash());
+    Ok(())
 }

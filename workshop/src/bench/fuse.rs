@@ -69,7 +69,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     eprintln!("ocfs2-fuse and fuse2fs, {files} files, {gib} GiB, {} x", options.runs);
     for _ in 0..options.runs.max(1) {
         for subject in &mut subjects {
-            let bytes = (gib + 3 << 30) + files * 8192;
+            let bytes = ((gib + 3) << 30) + files * 8192;
             let _ = fs::remove_file(&subject.image);
             File::create(&subject.image)?.set_len(bytes)?;
             match subject.name {
