@@ -69,6 +69,7 @@ fn an_ordinary_user_mounts_an_image_of_theirs() {
     let own = scratch.join("ocfs2-fuse");
     fs::copy(program("ocfs2-fuse"), &own).unwrap();
     fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&image, Permissions::from_mode(0o600)).unwrap();
     for path in [&image, &folder] {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }

@@ -1,7 +1,7 @@
 //! How a mount ends, and what it leaves.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use ocfs2_testing::{Run, Scratch, fixture_copy, manifest, program};
