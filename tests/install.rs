@@ -128,11 +128,12 @@ fn systemd_takes_the_units_and_the_init_script_calls_the_program() {
     let scratch = Scratch::new();
     let prefix = scratch.join("usr");
     install(&["--prefix", prefix.to_str().unwrap()], Path::new("/"));
-    let units = ["o2cb.service", "ocfs2.service", "o2hbmonitor.service"].map(|name| {
-        let unit = prefix.join("lib/systemd/system").join(name);
-        assert!(unit.is_file(), "{}", unit.display());
-        unit
-    });
+    let units = ["o2cb.service", "ocfs2.service", "o2hbmonitor.service", "ocfs2-fuse@.service"]
+        .map(|name| {
+            let unit = prefix.join("lib/systemd/system").join(name);
+            assert!(unit.is_file(), "{}", unit.display());
+            unit
+        });
     let verified = Run::new(analyze).args(["verify", "--man=no"]).args(&units).success();
     assert_eq!((verified.stdout.as_str(), verified.stderr.as_str()), ("", ""));
     let script = prefix.join("etc/init.d/o2cb");

@@ -247,8 +247,43 @@ impl Names {
         }
     }
 
+    /// Makes two names change places.
+    pub fn exchange(&mut self, edit: &mut Edit) {
+        let (Some(one), Some(other)) = (self.path(), self.path()) else { return };
+        let ((dir, name), (to, new_name)) = (split(&one), split(&other));
+        let at = (self.inode(dir), self.inode(to));
+        let done = edit.exchange((at.0, name), (at.1, new_name));
+        let (first, second) = (self.paths[&one].clone(), self.paths[&other].clone());
+        if first.inode == second.inode {
+            return done.unwrap();
+        }
+        if one.starts_with(&join(&other, b"")) || other.starts_with(&join(&one, b"")) {
+            assert!(matches!(done, Err(EditError::Refused(_))), "{done:?}");
+            return;
+        }
+        done.unwrap();
+        let mut moved = Vec::new();
+        for (from, to) in [(&one, &other), (&other, &one)] {
+            let below = join(from, b"");
+            let is_moved = |path: &&Vec<u8>| *path == from || path.starts_with(&below);
+            for path in self.paths.keys().filter(is_moved) {
+                let new = [&to[..], &path[from.len()..]].concat();
+                moved.push((path.clone(), new, self.paths[path].clone()));
+            }
+        }
+        moved.iter().for_each(|(path, ..)| drop(self.paths.remove(path)));
+        self.paths.extend(moved.into_iter().map(|(_, path, node)| (path, node)));
+        for (node, from, to) in [(first, dir, to), (second, to, dir)] {
+            if node.kind == FileKind::Directory {
+                self.count(self.inode(from), -1);
+                self.count(self.inode(to), 1);
+            }
+        }
+    }
+
     pub fn change(&mut self, edit: &mut Edit) {
-        match self.random.below(23) {
+        match self.random.below(25) {
+            23..=24 => self.exchange(edit),
             0..=2 => {
                 let (dir, name) = (self.dir(), self.name());
                 self.create(edit, &dir, &name, FileKind::Directory);

@@ -12,6 +12,7 @@ mod edited;
 mod emptied;
 mod filled;
 mod fixtures;
+mod fused;
 mod gate;
 mod grown;
 mod interrupted;

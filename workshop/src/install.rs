@@ -42,6 +42,7 @@ pub fn run(options: &Options) -> Result<()> {
         (places.units.join("o2cb.service"), called(UNIT), 0o644),
         (places.units.join("ocfs2.service"), called(MOUNTS), 0o644),
         (places.units.join("o2hbmonitor.service"), called(MONITOR), 0o644),
+        (places.units.join("ocfs2-fuse@.service"), called(BY_FUSE), 0o644),
         (places.sbin.join("o2cb.init"), called(INIT), 0o755),
         (places.init.join("o2cb"), called(INIT), 0o755),
         (places.rules.join("51-ocfs2.rules"), RULES.to_owned(), 0o644),
@@ -112,6 +113,8 @@ pub fn write_man_pages(out: &Path) -> Result<()> {
 const UNIT: &str = include_str!("../../crates/o2cb/system/o2cb.service");
 /// Watches the heartbeat of this node.
 const MONITOR: &str = include_str!("../../crates/o2cb/system/o2hbmonitor.service");
+/// Mounts one volume by FUSE.
+const BY_FUSE: &str = include_str!("../../crates/fuse/system/ocfs2-fuse@.service");
 /// Mounts the volumes in fstab.
 const MOUNTS: &str = include_str!("../../crates/o2cb/system/ocfs2.service");
 /// The actions of the C tools' init script, for `o2cb.init ACTION` and `service o2cb ACTION`.

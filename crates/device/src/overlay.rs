@@ -123,6 +123,13 @@ impl<D: Device> OverlayDevice<D> {
         self.changed().contains(offset / self.block_size as u64)
     }
 
+    /// Whether any block with one of these bytes was written to.
+    pub fn is_any_changed(&self, range: Range<u64>) -> bool {
+        let unit = self.block_size as u64;
+        let blocks = range.start / unit..range.end.div_ceil(unit);
+        self.changed().numbers(blocks).next().is_some()
+    }
+
     /// The byte ranges that were written to, in order, adjacent ones joined.
     pub fn changed_ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{FileAttr, FileType, INodeNo};
+use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::xattr::XattrPrefix;
+use ocfs2_volume::posix::Time;
 use ocfs2_volume::{Error, Inode, Timestamp, Volume};
 
 /// Bytes of a unit of `st_blocks`.
@@ -31,6 +32,26 @@ fn time(time: Timestamp) -> SystemTime {
     };
     let fraction = Duration::from_nanos(u64::from(time.nanoseconds).min(999_999_999));
     whole.and_then(|whole| whole.checked_add(fraction)).unwrap_or(UNIX_EPOCH)
+}
+
+/// A time that is to be set.
+pub(crate) fn time_of(time: TimeOrNow) -> Time {
+    let TimeOrNow::SpecificTime(time) = time else { return Time::Now };
+    let (seconds, nanoseconds) = match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => (since.as_secs().cast_signed(), since.subsec_nanos()),
+        Err(before) => {
+            // The fraction counts upwards from the second before.
+            let before = before.duration();
+            let (whole, part) = (before.as_secs().cast_signed(), before.subsec_nanos());
+            if part == 0 { (-whole, 0) } else { (-whole - 1, 1_000_000_000 - part) }
+        }
+    };
+    Time::At(Timestamp { seconds, nanoseconds })
+}
+
+/// The major and the minor number of a device as Linux packs them into 32 bits.
+pub(crate) fn rdev(number: u32) -> (u32, u32) {
+    (number >> 8 & 0xfff, number & 0xff | number >> 12 & !0xff)
 }
 
 /// What stat(2) shows of an inode; `None` if it has no type.
@@ -79,4 +100,26 @@ pub(crate) fn names(volume: &Volume, inode: &Inode, is_root: bool) -> Result<Vec
         }
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_before_1970_comes_back() {
+        for (seconds, nanoseconds) in [(0, 0), (5, 7), (-1, 0), (-3, 999_999_999), (-3, 1)] {
+            let stamp = Timestamp { seconds, nanoseconds };
+            let set = match nanoseconds {
+                0 => time(stamp),
+                _ if seconds < 0 => {
+                    let before = Duration::from_secs(seconds.unsigned_abs());
+                    UNIX_EPOCH - before + Duration::from_nanos(nanoseconds.into())
+                }
+                _ => time(stamp),
+            };
+            assert_eq!(time_of(TimeOrNow::SpecificTime(set)), Time::At(stamp));
+        }
+        assert_eq!(rdev(0x1234_5678), (0x456, 0x0001_2378));
+    }
 }

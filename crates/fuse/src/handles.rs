@@ -35,8 +35,8 @@ impl Handles {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
 
-    /// Removes one.
-    pub fn remove(&self, number: u64) {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    /// Removes one, and returns it.
+    pub fn remove(&self, number: u64) -> Option<Arc<Handle>> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number)
     }
 }

@@ -1,4 +1,4 @@
-//! `ocfs2-fuse`: an OCFS2 volume mounted without the kernel's driver, read-only.
+//! `ocfs2-fuse`: an OCFS2 volume mounted without the kernel's driver.
 //!
 //! Everything about OCFS2 is in `ocfs2-volume`; here are the answers to the requests of FUSE.
 #![deny(missing_docs)]
@@ -10,6 +10,7 @@ mod handles;
 mod log;
 mod program;
 mod source;
+mod space;
 
 pub use cli::{Cli, command};
 pub use program::run;

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use crate::Cli;
 use crate::answers::Answers;
 use crate::log::Log;
-use crate::source::{self, open_volume};
+use crate::source::{self, Source, open_source};
 
 /// Tells this program that it was started to stay in the background: it writes a line to standard
 /// output when the volume is mounted.
@@ -35,6 +36,8 @@ const BETWEEN: Duration = Duration::from_millis(100);
 pub(crate) struct Wanted {
     pub partition: Option<u32>,
     pub unsafe_snapshot: bool,
+    /// `ro`
+    reads_only: bool,
     allow_other: Option<bool>,
     mount: Vec<MountOption>,
 }
@@ -51,7 +54,9 @@ impl Wanted {
         for word in words.filter(|word| !word.is_empty()) {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             match name {
-                "ro" | "defaults" | "auto" | "noauto" | "_netdev" | "nofail" | "user" | "users"
+                "ro" => wanted.reads_only = true,
+                "rw" => wanted.reads_only = false,
+                "defaults" | "auto" | "noauto" | "_netdev" | "nofail" | "user" | "users"
                 | "owner" | "group" | "relatime" | "noatime" | "nodev" | "nosuid" | "exec"
                 | "async" | "sync" => {}
                 _ if name.starts_with("x-") || name.starts_with("comment") => {}
@@ -66,13 +71,16 @@ impl Wanted {
                     wanted.partition =
                         Some(number.with_context(|| format!("-o {word}: expected a number"))?);
                 }
-                // Said early: who asked for it must not believe that it can write.
-                "rw" => bail!("-o rw: this program mounts read-only"),
                 _ if cli.sloppy => {}
                 _ => bail!("-o {word}: no such option"),
             }
         }
         Ok(wanted)
+    }
+
+    /// Whether nothing is written.
+    pub fn is_read_only(&self) -> bool {
+        self.reads_only || self.unsafe_snapshot
     }
 
     /// The settings of the mount.
@@ -81,7 +89,7 @@ impl Wanted {
         let mut config = Config::default();
         config.mount_options = self.mount.clone();
         config.mount_options.extend([
-            MountOption::RO,
+            if self.is_read_only() { MountOption::RO } else { MountOption::RW },
             MountOption::FSName(source::name(cli)),
             MountOption::Subtype("ocfs2".to_owned()),
             MountOption::DefaultPermissions,
@@ -131,10 +139,11 @@ fn start_in_background() -> Result<Status> {
 /// Mounts the volume and answers until it is unmounted.
 fn serve(cli: &Cli, wanted: &Wanted) -> Result<()> {
     let interrupt = Interrupt::install_flag()?;
-    let volume = open_volume(cli, wanted).with_context(|| shown(&cli.device))?;
+    let opened = open_source(cli, wanted, &interrupt).with_context(|| shown(&cli.device))?;
+    let source = Arc::new(opened);
     let log = || if cli.foreground { Log::Foreground } else { Log::system() };
     let (report, mut waiting) = (log(), BTreeSet::new());
-    let answers = Answers::new(volume, !wanted.unsafe_snapshot, log());
+    let answers = Answers::new(Arc::clone(&source), !wanted.unsafe_snapshot, log());
     let session = Session::new(answers, &cli.directory, &wanted.config(cli));
     let session = session.map_err(|err| explained(&err, &cli.directory))?;
     let session = session.spawn()?;
@@ -149,11 +158,44 @@ fn serve(cli: &Cli, wanted: &Wanted) -> Result<()> {
         {
             report.report(&format!("{}: not unmounted yet: {err}", shown(&cli.directory)));
         }
+        if let Source::Written(written) = &*source
+            && let Err(err) = written.tick()
+            && let Some(why) = err.report
+        {
+            report.report(&format!("{}: {why}", shown(&cli.device)));
+        }
         thread::sleep(BETWEEN);
     }
     if !mounted.is_dead() {
         // Dropping it would unmount what is mounted there now, which is something else.
         std::mem::forget(session);
+    } else {
+        drop(session);
+    }
+    finish(source).with_context(|| shown(&cli.device))
+}
+
+/// Writes everything, and leaves a clean journal.
+fn finish(source: Arc<Source>) -> Result<()> {
+    // The threads that answer may still be ending.
+    let mut source = source;
+    for _ in 0..100 {
+        match Arc::try_unwrap(source) {
+            Ok(Source::Written(written)) if !written.has_failed() => {
+                return written.close().map_err(|err| {
+                    let why = err.report.unwrap_or_else(|| err.errno.to_string());
+                    anyhow::anyhow!("not everything was written: {why}; fsck.ocfs2 recovers it")
+                });
+            }
+            Ok(Source::Written(_)) => bail!("not everything was written: fsck.ocfs2 recovers it"),
+            Ok(Source::Read(_)) => return Ok(()),
+            Err(shared) => source = shared,
+        }
+        thread::sleep(BETWEEN);
+    }
+    if let Source::Written(written) = &*source {
+        let synced = written.sync();
+        synced.map_err(|err| anyhow::anyhow!("{}", err.report.unwrap_or_default()))?;
     }
     Ok(())
 }

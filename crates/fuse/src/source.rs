@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
-use ocfs2_cli::shown;
+use anyhow::{Context, Result, bail, ensure};
+use fuser::Errno;
+use ocfs2_cli::{Interrupt, shown};
 use ocfs2_device::{Caching, Device, DeviceOptions, OverlayDevice, open};
-use ocfs2_users::usage_of;
+use ocfs2_users::{Guard, recover, usage_of, verify_sound};
+use ocfs2_volume::edit::EditOptions;
 use ocfs2_volume::image::{OnlySaved, PackedImage};
+use ocfs2_volume::posix::FileSystem;
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Unknown};
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
@@ -15,6 +18,97 @@ use crate::program::Wanted;
 
 /// Most bytes of replayed journals in memory; the rest goes to a file.
 const OVERLAY_MEMORY: u64 = 64 << 20;
+
+/// What is mounted.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A volume that is only read.
+    Read(Volume),
+    /// A volume that is read and written.
+    Written(Box<FileSystem>),
+}
+
+impl Source {
+    /// Calls `read` with the volume as it is now.
+    pub fn read<T>(&self, read: impl FnOnce(&Volume) -> T) -> T {
+        match self {
+            Self::Read(volume) => read(volume),
+            Self::Written(written) => written.read(read),
+        }
+    }
+
+    /// Whether it is written.
+    pub fn is_written(&self) -> bool {
+        matches!(self, Self::Written(_))
+    }
+
+    /// What writes it.
+    pub fn writer(&self) -> Result<&FileSystem, Errno> {
+        match self {
+            Self::Read(_) => Err(Errno::EROFS),
+            Self::Written(written) => Ok(written),
+        }
+    }
+}
+
+/// Opens the volume as it is wanted.
+///
+/// # Errors
+/// It cannot be read or written, or others use it.
+pub(crate) fn open_source(cli: &Cli, wanted: &Wanted, interrupt: &Interrupt) -> Result<Source> {
+    match wanted.is_read_only() {
+        true => open_volume(cli, wanted).map(Source::Read),
+        false => {
+            let text = "cannot be mounted to be written; -o ro mounts it read-only";
+            let opened = open_written(cli, wanted, interrupt).context(text)?;
+            Ok(Source::Written(Box::new(opened)))
+        }
+    }
+}
+
+/// Opens a volume to be written: nobody else may use it, and nobody can while this program does. What
+/// crashed nodes have left is recovered first.
+fn open_written(cli: &Cli, wanted: &Wanted, interrupt: &Interrupt) -> Result<FileSystem> {
+    let options = DeviceOptions {
+        write: true,
+        exclusive: true,
+        partition: wanted.partition,
+        ..Default::default()
+    };
+    let device = open(&cli.device, &options)?;
+    let options = VolumeOptions { write: true, strict: true, ..Default::default() };
+    let opened = || match Volume::open(Arc::clone(&device), &options) {
+        Err(OpenVolumeError::NotOcfs2 { .. }) if PackedImage::open(Arc::clone(&device)).is_ok() => {
+            bail!("an image of o2image has no room for what would be written")
+        }
+        Err(err @ OpenVolumeError::NotOcfs2 { .. }) => {
+            let OpenVolumeError::NotOcfs2 { backups } = &err else { return Err(err.into()) };
+            let choose = ": --partition NUMBER chooses one";
+            bail!("{}", ocfs2_probe::explained(&err, &device, choose, !backups.is_empty()))
+        }
+        opened => Ok(opened?),
+    };
+    let volume = opened()?;
+    let clock = SystemClock::default();
+    let taken = Guard::take_unfinished(&volume, &cli.device, wanted.partition, &clock, interrupt);
+    let (guard, unfinished) = taken?;
+    if let Some(why) = &guard.not_locked {
+        bail!("other nodes may mount it while it is written: {why}");
+    }
+    if !unfinished.is_empty() {
+        recover(&volume, &guard, &unfinished, interrupt)?;
+    }
+    // A journal may have held another superblock.
+    let volume = opened()?;
+    verify_sound(&volume)?;
+    let options = EditOptions {
+        name_hash: cli.name_hash.unwrap_or_else(ocfs2_users::name_hash::of_this_kernel),
+        follow_names: cli.name_hash.is_none(),
+        time: ocfs2_volume::Timestamp::now(),
+        ..Default::default()
+    };
+    Ok(FileSystem::new(&volume, guard.gate.lasting()?, options)?)
+}
 
 /// Opens the volume, with its journals replayed in memory.
 ///

@@ -15,6 +15,7 @@ mod inode;
 pub mod journal;
 pub mod metadata;
 pub mod open;
+pub mod posix;
 
 pub mod recovery;
 pub mod replay;

@@ -20,6 +20,7 @@ mod by_kernel;
 mod defragfs;
 mod fast;
 mod fsck;
+mod fuse;
 mod mkfs;
 mod o2image;
 pub mod raw;
@@ -67,6 +68,8 @@ enum Program {
     Tunefs,
     /// defragfs.ocfs2 --offline
     Defragfs,
+    /// ocfs2-fuse
+    Fuse,
 }
 
 impl Program {
@@ -82,6 +85,7 @@ impl Program {
             Self::O2image => "# Benchmarks of o2image\n",
             Self::Tunefs => "# Benchmarks of tunefs.ocfs2\n",
             Self::Defragfs => "# Benchmarks of defragfs.ocfs2\n",
+            Self::Fuse => "# Benchmarks of ocfs2-fuse\n",
         }
     }
 }
@@ -107,6 +111,7 @@ pub fn run(options: &Options) -> Result<()> {
             Program::O2image => o2image::run(options, &folder, &mut part)?,
             Program::Tunefs => tunefs::run(options, &folder, &mut part)?,
             Program::Defragfs => defragfs::run(options, &folder, &mut part)?,
+            Program::Fuse => fuse::run(options, &folder, &mut part)?,
         }
         print!("{part}");
         if options.write {

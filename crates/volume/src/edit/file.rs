@@ -41,11 +41,11 @@ impl Edit {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.attempt(|edit| {
+        let root = self.attempt(|edit| {
             let end = edit.end_of_write(offset, bytes.len() as u64)?;
             let inode = edit.regular(blkno)?;
             if edit.write_inline(&inode, offset, bytes)? {
-                return Ok(());
+                return Ok(None);
             }
             let (inode, mut root) = edit.with_extents(inode)?;
             let size = inode.size();
@@ -54,9 +54,17 @@ impl Edit {
                 edit.prepare(&inode, &mut root, size..offset, size..size)?;
             }
             edit.prepare(&inode, &mut root, offset..end, offset..end)?;
-            edit.put(&root, offset, bytes)?;
-            edit.store_file(&root, size.max(end))
-        })
+            if !edit.writes_apart() {
+                edit.put(&root, offset, bytes)?;
+            }
+            edit.store_file(&root, size.max(end))?;
+            Ok::<_, EditError>(Some(root).filter(|_| edit.writes_apart()))
+        })?;
+        // What lies apart is not undone if the step fails: it is written when it was made.
+        match root {
+            Some(root) => self.put(&root, offset, bytes),
+            None => Ok(()),
+        }
     }
 
     /// Sets the size of a file in bytes: what is beyond it is freed, what is new reads as zeros.
@@ -184,11 +192,21 @@ impl Edit {
     ) -> Result<bool, EditError> {
         let end = offset.saturating_add(bytes.len() as u64);
         let room = inode.id2().len().saturating_sub(InlineData::SIZE) as u64;
-        if inode.dinode.arm() != Arm::InlineData || end > room {
+        let becomes_inline = self.writes_apart() && self.may_become_inline(inode);
+        if inode.dinode.arm() != Arm::InlineData && !becomes_inline || end > room {
             return Ok(false);
         }
         let time = self.time();
         self.update_dinode(inode.blkno, |dinode, id2| {
+            if becomes_inline {
+                let features = dinode.dyn_features() | DynFeatures::INLINE_DATA;
+                dinode.i_dyn_features = features.bits();
+                let id_count = u16::try_from(room).unwrap_or(u16::MAX);
+                let count = room as usize + InlineData::SIZE;
+                id2.get_mut(..count).unwrap_or_default().fill(0);
+                // There is room: it was counted.
+                let _ = InlineData { id_count, ..Default::default() }.encode(id2);
+            }
             let data = id2.get_mut(InlineData::SIZE..).unwrap_or_default();
             // Bytes beyond the end need not be zeros.
             let gap = data.get_mut(dinode.i_size as usize..offset as usize);
@@ -200,6 +218,16 @@ impl Edit {
             dinode.touch(time);
         })?;
         Ok(true)
+    }
+
+    /// Whether a file has no contents yet, so that they can be in the inode, as Linux puts them.
+    fn may_become_inline(&self, inode: &Inode) -> bool {
+        self.has(Incompat::INLINE_DATA)
+            && inode.dinode.arm() == Arm::ExtentList
+            && inode.size() == 0
+            && inode.dinode.i_clusters == 0
+            && inode.dinode.i_last_eb_blk.is_none()
+            && inode.refcounts().is_none()
     }
 
     /// Changes the size of inline data, if there is room. Returns whether there was.
@@ -368,7 +396,8 @@ impl Edit {
             let piece = &mut bytes[..left.min(COPIED_AT_ONCE as u64) as usize];
             let blocks = done >> size.bits();
             self.volume().read_into("file", Blkno(from.0 + blocks), piece)?;
-            self.volume().write_raw(Blkno(to.0 + blocks), piece)?;
+            let place = Blkno(to.0 + blocks).offset_bytes(size).unwrap_or(u64::MAX);
+            self.write_contents(to, place, piece)?;
             (done, left) = (done + piece.len() as u64, left - piece.len() as u64);
         }
         Ok(())
@@ -381,10 +410,10 @@ impl Edit {
         let first = own.start..own.end.min(but.start.max(own.start));
         let rest = own.start.max(but.end.min(own.end))..own.end;
         if but.is_empty() || first.end >= own.end || rest.start <= own.start {
-            return self.zero_in(extent, own.clone(), own.start);
+            return self.zero_new(extent, own.clone(), own.start);
         }
-        self.zero_in(extent, first, own.start)?;
-        self.zero_in(extent, rest, own.start)
+        self.zero_new(extent, first, own.start)?;
+        self.zero_new(extent, rest, own.start)
     }
 
     /// Zeroes a range of bytes of the file within an extent that begins at byte `start`.
@@ -397,6 +426,21 @@ impl Edit {
             self.device().zero(place.saturating_add(range.start - start), range.end - range.start);
         let blkno = extent.blkno;
         Ok(zeroed.map_err(|source| Error::Write { blkno, source })?)
+    }
+
+    /// The same of clusters that did not belong to what can be read of the file before.
+    fn zero_new(
+        &mut self,
+        extent: &Extent,
+        range: Range<u64>,
+        start: u64,
+    ) -> Result<(), EditError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let place = extent.blkno.offset_bytes(self.block_size()).unwrap_or(u64::MAX);
+        let from = place.saturating_add(range.start - start);
+        self.zero_contents(extent.blkno, from, range.end - range.start)
     }
 
     /// Zeroes a range of bytes of a file where it is stored; holes and unwritten extents read as
@@ -455,9 +499,7 @@ impl Edit {
             let place = extent.blkno.offset_bytes(self.block_size()).unwrap_or(u64::MAX);
             let place = place.saturating_add(at - (u64::from(extent.cpos.0) << bits));
             let piece = bytes.get((at - offset) as usize..(to - offset) as usize);
-            let written = self.device().write_at(piece.unwrap_or_default(), place);
-            let blkno = extent.blkno;
-            written.map_err(|source| Error::Write { blkno, source })?;
+            self.write_contents(extent.blkno, place, piece.unwrap_or_default())?;
             at = to;
         }
         Ok(())

@@ -146,7 +146,7 @@ impl Edit {
     }
 
     /// Fails for inodes of the volume itself, and those that recovery is going to delete or cut.
-    fn verify_own(&self, name: &[u8], inode: &Inode) -> Result<(), EditError> {
+    pub(super) fn verify_own(&self, name: &[u8], inode: &Inode) -> Result<(), EditError> {
         let others = InodeFlags::SYSTEM | InodeFlags::ORPHANED | InodeFlags::DIO_ORPHANED;
         match inode.dinode.flags().intersects(others) {
             true => Err(refused(name, "belongs to the volume itself, or to a recovery")),
@@ -155,7 +155,7 @@ impl Edit {
     }
 
     /// Whether a directory is `above` or somewhere below it.
-    fn is_within(&self, dir: Blkno, above: Blkno) -> Result<bool, Error> {
+    pub(crate) fn is_within(&self, dir: Blkno, above: Blkno) -> Result<bool, Error> {
         let (mut at, mut visited) = (dir, HashSet::new());
         while at != above {
             let (_, parent) = self.named(at, b"..")?;
@@ -185,7 +185,7 @@ impl Edit {
     }
 
     /// Changes the number of links, and the time of the last change. Returns the new number.
-    fn change_links(
+    pub(super) fn change_links(
         &mut self,
         blkno: Blkno,
         change: impl FnOnce(u32) -> Option<u32>,

@@ -13,12 +13,14 @@
 
 mod block_checks;
 mod blocks;
+mod contents;
 mod delete;
 mod dir;
 mod dir_growth;
 mod dir_rebuild;
 mod dir_trailers;
 mod entry_block;
+mod exchange;
 mod file;
 mod groups;
 mod grow;
@@ -34,6 +36,7 @@ mod plain;
 pub(crate) mod quota;
 mod quota_entries;
 mod quota_files;
+mod quota_limits;
 mod refcount;
 mod reflink;
 mod session;
@@ -53,6 +56,7 @@ use std::sync::{Arc, OnceLock};
 
 use ocfs2_format::Blkno;
 use ocfs2_format::hash::CharSign;
+use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 
 use crate::allocator::pools::Pools;
@@ -96,6 +100,14 @@ pub enum EditError {
         blocks: u64,
         /// Most blocks that it may change.
         most: u64,
+    },
+    /// An owner or a group would have more than its limit.
+    #[error("the quota of {} {id} is used up", if *kind == QuotaKind::User { "user" } else { "group" })]
+    Quota {
+        /// Whether it is a user or a group.
+        kind: QuotaKind,
+        /// The user or group.
+        id: u32,
     },
     /// Changes that were not kept in memory cannot be read back.
     #[error(transparent)]
@@ -165,6 +177,10 @@ pub struct Edit {
     sign_of: Option<(Blkno, CharSign)>,
     /// How names are hashed in other directories, or else as the options say.
     sign_elsewhere: OnceLock<CharSign>,
+    /// Where contents of files go that need not be part of the transaction.
+    contents: Option<contents::Apart>,
+    /// Whether limits of quota are kept.
+    keeps_limits: bool,
 }
 
 impl fmt::Debug for Edit {
@@ -185,11 +201,16 @@ impl Deref for Edit {
 impl Edit {
     /// A transaction over `volume` without changes yet.
     pub fn new(volume: &Volume, options: EditOptions) -> Self {
+        Self::over(volume, options, true)
+    }
+
+    /// The same. Unless `remembers`, a gate cannot compare what the changes cover.
+    fn over(volume: &Volume, options: EditOptions, remembers: bool) -> Self {
         let memory = if options.memory_bytes == 0 { DEFAULT_MEMORY } else { options.memory_bytes };
         let base = volume.on(Arc::clone(volume.device()));
         let below = Arc::clone(volume.device());
         let changes = OverlayDevice::within(below, volume.block_size().bytes(), memory);
-        let changes = Arc::new(changes.remembering());
+        let changes = Arc::new(if remembers { changes.remembering() } else { changes });
         let next_generation = options.time.seconds as u32 ^ options.time.nanoseconds;
         let on = volume.on(changes.clone());
         Self {
@@ -203,6 +224,8 @@ impl Edit {
             next_generation,
             sign_of: None,
             sign_elsewhere: OnceLock::new(),
+            contents: None,
+            keeps_limits: false,
         }
     }
 
@@ -275,6 +298,7 @@ impl Edit {
         let on_draft = self.volume.on(draft.clone());
         let before = std::mem::replace(&mut self.volume, on_draft);
         let owed = self.owed.clone();
+        self.enter(&draft);
         self.steps += 1;
         let made = step(self);
         self.steps -= 1;
@@ -285,6 +309,7 @@ impl Edit {
             self.volume.write_changes(&draft, &*outer, failed)?;
             Ok(value)
         });
+        self.leave();
         match &result {
             // The superblock may be another one now.
             Ok(_) => self.volume = self.volume.on(outer),
@@ -307,6 +332,10 @@ impl Edit {
         let (blocks, most) = (draft.changed_blocks() as u64, self.options.most_blocks);
         if self.steps > 0 || most == 0 || blocks <= most {
             return Ok(());
+        }
+        if self.contents.is_some() {
+            // All of it goes through one journal.
+            return Err(EditError::ManyBlocks { blocks, most });
         }
         let unused = before.unused(&before.changed_in(draft));
         let blocks = blocks.saturating_sub(unused.len() as u64);

@@ -237,6 +237,10 @@ impl Edit {
                 continue;
             }
             if !self.owed.is_lenient {
+                // Without a journal of its own an edit is one of a tool, which no limit stops.
+                if self.writes_apart() {
+                    self.verify_limits(kind, id, change)?;
+                }
                 self.charge(kind, id, change)?;
             } else if let Err(err @ Error::Write { .. }) = self.add_usage(kind, id, change) {
                 return Err(err.into());

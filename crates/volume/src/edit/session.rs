@@ -56,6 +56,37 @@ impl Session {
         Edit { pools: std::mem::take(&mut self.pools), ..Edit::new(&self.volume, self.options) }
     }
 
+    /// Starts a transaction in which the contents of files are not part of it, but are written to
+    /// their places before it: where nothing points to yet, or over what they replace. What the
+    /// log may still write to is written through it.
+    pub fn edit_apart(&mut self) -> Edit {
+        let mut edit = Edit::over(&self.volume, self.options, false);
+        edit.pools = std::mem::take(&mut self.pools);
+        edit.write_apart(Arc::clone(&self.device), Arc::clone(self.log.pending()));
+        edit
+    }
+
+    /// Commits a transaction of [`Session::edit_apart`] and starts the next one, which goes on with
+    /// its settings and with what it knows.
+    ///
+    /// # Errors
+    /// As [`Session::commit`].
+    pub fn go_on(&mut self, mut edit: Edit) -> Result<Edit, CommitError> {
+        let generation = edit.next_generation;
+        let signs = std::mem::take(&mut edit.sign_elsewhere);
+        let (time, keeps_limits) = (edit.time(), edit.keeps_limits);
+        self.commit(edit)?;
+        let mut next = self.edit_apart();
+        (next.next_generation, next.sign_elsewhere) = (generation, signs);
+        (next.options.time, next.keeps_limits) = (time, keeps_limits);
+        Ok(next)
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// Commits a transaction. Returns how many blocks it changes.
     ///
     /// # Errors

@@ -56,6 +56,7 @@ impl Edit {
     /// # Errors
     /// One is outside the volume; the global bitmap is damaged.
     pub fn give_clusters(&mut self, run: Range<u32>) -> Result<(), EditError> {
+        self.note_freed(&run);
         Ok(self.pools.free_clusters(&self.volume, run)?)
     }
 

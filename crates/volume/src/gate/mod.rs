@@ -283,16 +283,49 @@ impl Pass<'_> {
     /// # Errors
     /// [`Changed`]: no further commit may begin.
     pub fn still(&self) -> Result<(), Changed> {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gate.still(&self.looked)
+    }
+}
+
+/// The permission to write for as long as a volume is in use by this program: it keeps its gate.
+pub struct Lasting {
+    device: Arc<dyn Device>,
+    gate: Gate,
+    looked: Mutex<Instant>,
+}
+
+impl Lasting {
+    /// As [`Pass::still`].
+    ///
+    /// # Errors
+    /// [`Changed`]: nothing may be written any more.
+    pub fn still(&self) -> Result<(), Changed> {
+        self.gate.still(&self.looked)
+    }
+}
+
+impl Gate {
+    /// Looks again, as [`Gate::open`], and returns a pass that keeps the gate.
+    ///
+    /// # Errors
+    /// [`Changed`] says what is not as it was.
+    pub fn lasting(self) -> Result<Lasting, Changed> {
+        let device = Arc::clone(&self.open(Planned::default())?.device);
+        Ok(Lasting { device, gate: self, looked: Mutex::new(Instant::now()) })
+    }
+
+    /// Looks, at most once a second.
+    fn still(&self, looked: &Mutex<Instant>) -> Result<(), Changed> {
+        let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
         *looked = Instant::now();
-        if let Some(lock) = &self.gate.lock {
+        if let Some(lock) = &self.lock {
             lock.check().map_err(Changed::Lock)?;
         }
-        let Gate { device, volume, known, .. } = self.gate;
-        let seen = self.gate.lock_seen();
+        let Self { device, volume, known, .. } = self;
+        let seen = self.lock_seen();
         let now = seen.before.on(device, volume.as_ref())?;
         seen.allow(&now, known)
     }
@@ -338,7 +371,9 @@ fn sealed() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "is only written through its gate")
 }
 
-impl Device for Pass<'_> {
+/// Passes everything on to the device.
+macro_rules! passes {
+    ($($type:ty),*) => {$(impl Device for $type {
     pass_on!(self.device, reads: read_at, fresh: read_fresh_at);
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
@@ -364,7 +399,10 @@ impl Device for Pass<'_> {
     fn flush(&self) -> io::Result<()> {
         self.device.flush()
     }
+    })*};
 }
+
+passes!(Pass<'_>, Lasting);
 
 /// A device that is only read.
 struct Sealed(Arc<dyn Device>);

@@ -133,6 +133,11 @@ impl Log {
         self.places.contains(blkno)
     }
 
+    /// What was appended and is not in its place yet.
+    pub(crate) fn pending(&self) -> &Arc<OverlayDevice<Arc<dyn Device>>> {
+        &self.pending
+    }
+
     /// The device with what was appended and is not in its place yet: what a reader has to see.
     pub fn view(&self) -> Arc<dyn Device> {
         self.pending.clone()

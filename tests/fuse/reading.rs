@@ -1,10 +1,9 @@
-//! A volume mounted by `ocfs2-fuse`, read through the kernel like any other file system.
-#![allow(clippy::unwrap_used)]
+//! A volume mounted read-only is read through the kernel like any other file system.
 
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,51 +12,12 @@ use ocfs2_device::DeviceOptions;
 use ocfs2_format::Blkno;
 use ocfs2_testing::damage::Metadata;
 use ocfs2_testing::{
-    CLEAN, CRASHED, Manifest, Outcome, Run, Scratch, fixture, fixture_copy, manifest, manifest_at,
-    oracle, program, skip, while_beating,
+    CLEAN, CRASHED, Manifest, Run, Scratch, fixture, fixture_copy, manifest, manifest_at, oracle,
+    program, while_beating,
 };
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// Whether volumes can be mounted here.
-fn is_possible() -> bool {
-    let is_device =
-        Path::new("/dev/fuse").metadata().is_ok_and(|it| it.file_type().is_char_device());
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_device || !is_root {
-        skip("mounting by FUSE needs root and /dev/fuse");
-    }
-    is_device && is_root
-}
-
-/// A mounted image, until it is dropped.
-struct Mount {
-    folder: PathBuf,
-    _scratch: Scratch,
-}
-
-impl Mount {
-    fn new(image: &Path, options: &[&str]) -> Self {
-        let scratch = Scratch::new();
-        let folder = scratch.join("mnt");
-        fs::create_dir(&folder).unwrap();
-        mounting(image, &folder, options).expect_status(0);
-        Self { folder, _scratch: scratch }
-    }
-
-    fn join(&self, path: &str) -> PathBuf {
-        self.folder.join(path)
-    }
-}
-
-fn mounting(image: &Path, folder: &Path, options: &[&str]) -> Outcome {
-    Run::new(program("ocfs2-fuse")).args(options).args([image, folder]).output()
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Run::new("umount").arg(&self.folder).output();
-    }
-}
+use crate::mount::{Mount, is_possible, mounting};
 
 /// What the kernel shows of a mounted volume.
 fn described(mount: &Mount) -> Manifest {
@@ -69,7 +29,7 @@ fn described(mount: &Mount) -> Manifest {
 }
 
 fn compare(name: &str) {
-    let (mut found, expected) = (described(&Mount::new(&fixture(name), &[])), manifest(name));
+    let (mut found, expected) = (described(&Mount::reading(&fixture(name), &[])), manifest(name));
     assert_eq!(found.files.len(), expected.files.len(), "{name}");
     for (path, listed) in &expected.files {
         assert_eq!(&found.files[path], listed, "{name}: {}", path.escape_ascii());
@@ -109,6 +69,7 @@ fn an_ordinary_user_mounts_an_image_of_theirs() {
     let own = scratch.join("ocfs2-fuse");
     fs::copy(program("ocfs2-fuse"), &own).unwrap();
     fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&image, Permissions::from_mode(0o600)).unwrap();
     for path in [&image, &folder] {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
@@ -140,7 +101,7 @@ fn crashed_volumes_read_as_after_the_recovery_and_stay_as_they_are() {
     let scratch = Scratch::new();
     let image = fixture_copy("crashed-1k-o2cb", &scratch);
     let before = fs::read(&image).unwrap();
-    drop(described(&Mount::new(&image, &[])));
+    drop(described(&Mount::reading(&image, &[])));
     assert!(before == fs::read(&image).unwrap());
 }
 
@@ -150,7 +111,7 @@ fn room_holes_and_rights_are_those_of_the_volume() {
         return;
     }
     let name = "clean-4k-o2cb";
-    let mount = Mount::new(&fixture(name), &[]);
+    let mount = Mount::reading(&fixture(name), &[]);
     let room = rustix::fs::statvfs(&mount.folder).unwrap();
     // As Linux saw it: tests/fixtures.
     assert_eq!((room.f_bsize, room.f_blocks, room.f_files), (4096, 102_400, 102_400));
@@ -221,7 +182,7 @@ fn what_is_damaged_gives_an_error_and_nothing_else_does() {
     volume.device().flush().unwrap();
     drop(volume);
 
-    let mount = Mount::new(&image, &["--threads=2"]);
+    let mount = Mount::reading(&image, &["--threads=2"]);
     let names = |path: &str| -> Vec<String> {
         let entries = fs::read_dir(mount.join(path)).unwrap();
         entries.map_while(Result::ok).map(|it| it.file_name().into_string().unwrap()).collect()
@@ -300,7 +261,6 @@ fn what_must_not_be_mounted_is_refused_with_the_reason() {
         assert!(said.stderr.contains(why), "{why}: {said}");
     };
     let image = fixture_copy("clean-4k-o2cb", &scratch);
-    refused(&image, &["-o", "rw"], 32, "this program mounts read-only");
     refused(&image, &["-o", "nonsense"], 32, "-o nonsense: no such option");
     refused(&scratch.join("none"), &[], 32, "no such file or directory");
     let other = scratch.image("other.img", 1 << 20);
@@ -319,12 +279,12 @@ fn what_must_not_be_mounted_is_refused_with_the_reason() {
     drop(volume);
     let crashed = fixture_copy("crashed-4k-o2cb", &scratch);
     while_beating(&crashed, offset, 0, || {
-        refused(&crashed, &[], 32, "is in use by node 0: unmount it everywhere first");
-        let mount = Mount::new(&crashed, &["--unsafe-snapshot"]);
+        refused(&crashed, &["-o", "ro"], 32, "is in use by node 0: unmount it everywhere first");
+        let mount = Mount::reading(&crashed, &["--unsafe-snapshot"]);
         assert!(fs::read_dir(&mount.folder).unwrap().count() > 0);
     });
     // Two may read it, one cannot write meanwhile.
-    let mount = Mount::new(&image, &[]);
+    let mount = Mount::reading(&image, &[]);
     let label = Run::new(program("tunefs.ocfs2")).args(["-L", "new"]).arg(&image).output();
     assert!(label.status != 0, "{label}");
     drop(mount);
@@ -353,8 +313,11 @@ fn a_signal_unmounts_it_and_images_of_o2image_can_be_mounted() {
     let packed = scratch.join("packed");
     let image = fixture("clean-1k-local");
     Run::new(program("o2image")).args(["-q", "-a"]).args([&image, &packed]).success();
+    let said = mounting(&packed, &folder, &[]).expect_status(32);
+    assert!(said.stderr.contains("has no room for what would be written"), "{said}");
     let mut child = Command::new(program("ocfs2-fuse"))
-        .args(["-f".as_ref(), packed.as_os_str(), folder.as_os_str()])
+        .args(["-f", "-o", "ro"])
+        .args([&packed, &folder])
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -380,10 +343,10 @@ fn its_end_takes_nothing_else_along() {
     }
     let scratch = Scratch::new();
     let image = fixture("clean-1k-local");
-    let said = mounting(&image, Path::new("/"), &[]).expect_status(32);
+    let said = mounting(&image, Path::new("/"), &["-o", "ro"]).expect_status(32);
     assert!(said.stderr.contains("is the root directory of this system"), "{said}");
     // Something else is mounted at the place before the program has ended.
-    let mount = Mount::new(&image, &[]);
+    let mount = Mount::reading(&image, &[]);
     Run::new("umount").arg(&mount.folder).success();
     Run::new("mount").args(["-t", "tmpfs", "none"]).arg(&mount.folder).success();
     fs::write(mount.join("file"), "mine").unwrap();
@@ -393,8 +356,8 @@ fn its_end_takes_nothing_else_along() {
     // Contents that an image does not have are no zeros.
     let packed = scratch.join("packed");
     Run::new(program("o2image")).arg("-q").args([&image, &packed]).success();
-    let mount = Mount::new(&packed, &[]);
-    let sound = Mount::new(&image, &[]);
+    let mount = Mount::reading(&packed, &[]);
+    let sound = Mount::reading(&image, &[]);
     let size = sound.join("extents/tree").metadata().unwrap().len();
     assert_eq!(mount.join("extents/tree").metadata().unwrap().len(), size);
     let err = fs::read(mount.join("extents/tree")).unwrap_err();
