@@ -160,7 +160,7 @@ impl Damage {
             Self::AndBlocks(first) => {
                 first.make(image)?;
                 let file = File::options().write(true).open(image).unwrap();
-                let mut random = ocfs2_testing::Random(0x6f6e_746f_70);
+                let mut random = ocfs2_testing::Random(0x006f_6e74_6f70);
                 // What was written, mostly: most of the device is empty.
                 let mut written = Vec::new();
                 each_piece(&before, 4096, |at, bytes| {

@@ -88,7 +88,7 @@ fn killed_once(seed: u64) {
         _ => "-b 1K -C 8K -J size=4M --fs-features=metaecc,usrquota,grpquota",
     };
     // In a small one clusters are used again soon.
-    let size = if seed % 3 == 0 { "16M" } else { "64M" };
+    let size = if seed.is_multiple_of(3) { "16M" } else { "64M" };
     let image = volume(&scratch, options, size);
     let folder = scratch.join("mnt");
     let mut stress = Stress::new(seed, &folder);

@@ -66,7 +66,6 @@ fn is_possible() -> bool {
 }
 
 #[test]
-#[ignore = "fails: fsck.ocfs2 finds something afterwards, and it is not known yet what"]
 fn the_kernel_reads_what_was_written_through_fuse() -> Result<()> {
     let kinds =
         ["many=1500", "sizes", "names", "special", "folders=300", "owners", "sparse", "xattrs"];
@@ -82,7 +81,6 @@ fn the_kernel_reads_what_was_written_through_fuse() -> Result<()> {
 }
 
 #[test]
-#[ignore = "fails: fsck.ocfs2 finds something afterwards, and it is not known yet what"]
 fn the_kernel_recovers_what_a_killed_program_has_left() -> Result<()> {
     if !is_possible() {
         return Ok(());
@@ -96,11 +94,15 @@ fn the_kernel_recovers_what_a_killed_program_has_left() -> Result<()> {
         mount-volume /dev/vda /mnt
         volume-contents describe /mnt/filled >/tmp/found
         echo \"lines $(wc -l </tmp/found) $(md5sum </tmp/found)\"
+        umount /mnt
+        mount-volume /dev/vda /mnt
         mkdir /mnt/after
         umount /mnt\n";
+    // Without a cluster, Linux has read the root before it replays the journal of its own slot, and
+    // counts its links from what it was then: only the next mount may add a directory to it.
     let run = lab
         .vm()
-        .disks(&[&image])
+        .disks([&image])
         .program(program("volume-contents"))
         .script(script)
         .allow(NEW_JOURNAL)

@@ -86,7 +86,7 @@ fn judged(cases: &[(&str, Damage)]) -> Result<()> {
     let mut random = Random(0x7361_6c76);
     let (mut images, mut script) = (Vec::new(), String::from("set -e\n"));
     for (number, (name, damage)) in cases.iter().enumerate() {
-        let folder = scratch.join(&format!("{number}"));
+        let folder = scratch.join(number.to_string());
         std::fs::create_dir(&folder)?;
         let image = folder.join("disk.img");
         std::fs::rename(fixture_copy(name, &scratch), &image)?;

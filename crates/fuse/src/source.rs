@@ -23,7 +23,7 @@ const OVERLAY_MEMORY: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A volume that is only read.
-    Read(Volume),
+    Read(Box<Volume>),
     /// A volume that is read and written.
     Written(Box<FileSystem>),
 }
@@ -57,7 +57,7 @@ impl Source {
 /// It cannot be read or written, or others use it.
 pub(crate) fn open_source(cli: &Cli, wanted: &Wanted, interrupt: &Interrupt) -> Result<Source> {
     match wanted.is_read_only() {
-        true => open_volume(cli, wanted).map(Source::Read),
+        true => open_volume(cli, wanted).map(|volume| Source::Read(Box::new(volume))),
         false => {
             let text = "cannot be mounted to be written; -o ro mounts it read-only";
             let opened = open_written(cli, wanted, interrupt).context(text)?;
@@ -81,12 +81,7 @@ fn open_written(cli: &Cli, wanted: &Wanted, interrupt: &Interrupt) -> Result<Fil
         Err(OpenVolumeError::NotOcfs2 { .. }) if PackedImage::open(Arc::clone(&device)).is_ok() => {
             bail!("an image of o2image has no room for what would be written")
         }
-        Err(err @ OpenVolumeError::NotOcfs2 { .. }) => {
-            let OpenVolumeError::NotOcfs2 { backups } = &err else { return Err(err.into()) };
-            let choose = ": --partition NUMBER chooses one";
-            bail!("{}", ocfs2_probe::explained(&err, &device, choose, !backups.is_empty()))
-        }
-        opened => Ok(opened?),
+        opened => opened.map_err(|err| ocfs2_users::explained(err, &device)),
     };
     let volume = opened()?;
     let clock = SystemClock::default();
@@ -144,11 +139,7 @@ fn opened(device: Arc<dyn Device>) -> Result<Volume> {
         let volume = Volume::open(Arc::clone(&image) as Arc<dyn Device>, &options)?;
         return Ok(volume.on(Arc::new(OnlySaved(image))));
     }
-    if let OpenVolumeError::NotOcfs2 { backups } = &err {
-        let choose = ": --partition NUMBER chooses one";
-        bail!("{}", ocfs2_probe::explained(&err, &device, choose, !backups.is_empty()));
-    }
-    Err(err.into())
+    Err(ocfs2_users::explained(err, &device))
 }
 
 /// Fails if a node uses the volume, or may use it.
