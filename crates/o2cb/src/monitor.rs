@@ -308,9 +308,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
 /// Reports a look, the one with this number.
 fn report(cli: &Cli, look: &Look, log: &Log, number: u32) -> Result<()> {
     match look {
-        Look::NoCluster if cli.verbose || cli.once => {
-            log.say(Priority::Info, "no cluster is online")
-        }
+        Look::NoCluster if cli.verbose => log.say(Priority::Info, "no cluster is online"),
         Look::NoDebugfs if number.is_multiple_of(10) => {
             log.say(Priority::Warning, "mount debugfs at /sys/kernel/debug");
         }
