@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocfs2_cli::{Interrupt, print_warning, shown, undo_note, volume_argument};
-use ocfs2_device::{Device, OverlayDevice};
+use ocfs2_device::Device;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_users::{Guard, GuardError, Saving};
+use ocfs2_users::{Guard, GuardError, RecoverError, Saving, recover};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::{Pass, Planned};
 use ocfs2_volume::journal::{Log, Transaction};
-use ocfs2_volume::recovery::{RecoverOptions, SlotRecovery, Writes};
-use ocfs2_volume::replay::LogEnd;
+use ocfs2_volume::recovery::SlotRecovery;
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
 
@@ -29,9 +28,6 @@ pub const WRITING: VolumeOptions = VolumeOptions {
     allow_short: false,
     any_checksum: false,
 };
-
-/// Bytes of a recovery that are kept in memory; the rest goes to a file.
-const PLANNED_BYTES: u64 = 256 << 20;
 
 /// A volume without other users, and the means to change it.
 pub struct Writer {
@@ -205,43 +201,27 @@ impl Writer {
         Ok(found)
     }
 
-    /// Recovers slots: replays their logs, deletes orphans, returns reservations. All of it is
-    /// tried in memory first; if that fails, nothing is written.
+    /// Recovers slots. All of it is tried in memory first; if that fails, nothing is written.
     ///
     /// # Errors
     /// A slot cannot be recovered; the device cannot be written.
     pub fn recover(&mut self, slots: &[u16]) -> Result<Vec<SlotRecovery>, Failure> {
-        self.interrupt.check()?;
-        let interrupt = self.interrupt.clone();
-        let interrupted = || interrupt.requested();
-        let time = u64::try_from(self.time().seconds).unwrap_or_default();
-        let options =
-            RecoverOptions { slots, writes: Writes::InPlace, time, interrupted: &interrupted };
-        let size = self.volume.block_size().bytes();
-        let below = Arc::clone(self.volume.device());
-        let planned = Arc::new(OverlayDevice::within(below, size, PLANNED_BYTES));
-        let recovered = self.volume.on(planned.clone()).recover(planned.as_ref(), &options);
-        // What a damaged log has lost is for fsck.ocfs2 to find: afterwards nothing shows it any more.
-        let mut ends = recovered.iter().filter_map(|it| Some((it.slot, it.replayed.as_ref()?.end)));
-        if let Some((slot, end)) = ends.find(|(_, end)| *end != LogEnd::Complete) {
-            let text = format!("slot {slot}: {end}; nothing was replayed: fsck.ocfs2 -f recovers");
-            return Err(Failure::Failed(format!("{text} the volume and says what is lost")));
-        }
-        if let Some(err) = recovered.into_iter().find_map(|slot| slot.error) {
-            return Err(Failure::Failed(format!("{err}; fsck.ocfs2 -y repairs what it can")));
-        }
-        let outcome: Arc<dyn Device> = planned.clone();
-        let planned = Planned { changes: &[planned.as_ref()], outcome: Some(&outcome) };
-        let pass = self.guard.gate.open(planned)?;
-        let options = RecoverOptions { writes: Writes::Journaled, ..options };
-        let mut done = self.volume.recover(&pass, &options);
-        drop(pass);
+        let done = recover(&self.volume, &self.guard, slots, self.time(), &self.interrupt);
         self.volume = self.volume.on(Arc::clone(self.volume.device()));
-        self.interrupt.check()?;
-        match done.iter_mut().find_map(|slot| slot.error.take()) {
-            Some(err) => Err(Failure::Failed(format!("{err}; the rest is for fsck.ocfs2"))),
-            None => Ok(done),
-        }
+        done.map_err(|err| match err {
+            RecoverError::Torn { slot, end } => Failure::Failed(format!(
+                "slot {slot}: {end}; nothing was replayed: fsck.ocfs2 -f recovers the volume and \
+                 says what is lost"
+            )),
+            RecoverError::NotPossible { source, .. } => {
+                Failure::Failed(format!("{source}; fsck.ocfs2 -y repairs what it can"))
+            }
+            RecoverError::NotDone { source, .. } => {
+                Failure::Failed(format!("{source}; the rest is for fsck.ocfs2"))
+            }
+            RecoverError::Changed(err) => err.into(),
+            RecoverError::Interrupted(err) => Failure::Interrupted(err),
+        })
     }
 
     /// Commits a transaction through the first journal with room for it, or in place if none has.

@@ -91,7 +91,11 @@ fn open_written(cli: &Cli, wanted: &Wanted, interrupt: &Interrupt) -> Result<Fil
         bail!("other nodes may mount it while it is written: {why}");
     }
     if !unfinished.is_empty() {
-        recover(&volume, &guard, &unfinished, interrupt)?;
+        let now = ocfs2_volume::Timestamp::now();
+        let recovered = recover(&volume, &guard, &unfinished, now, interrupt)?;
+        for slot in recovered.iter().filter(|it| it.had_work()) {
+            ocfs2_cli::print_note(format_args!("slot {} was recovered", slot.slot));
+        }
     }
     // A journal may have held another superblock.
     let volume = opened()?;

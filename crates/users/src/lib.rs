@@ -26,6 +26,6 @@ pub use held::HeldLock;
 pub use members::usage_of;
 pub use occupant::{Consent, Look, Occupant};
 pub use opening::{explained, open_volume};
-pub use recovery::recover;
+pub use recovery::{RecoverError, recover};
 pub use sound::{verify_end, verify_sound};
 pub use steps::{Steps, Writer, forget};

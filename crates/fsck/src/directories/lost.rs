@@ -8,15 +8,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
-use ocfs2_format::dinode::FileKind;
+use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::dir::FileType;
-use ocfs2_format::{Blkno, Cluster};
+use ocfs2_format::{Blkno, Cluster, Structure};
+use ocfs2_volume::allocator::Suballocated;
 
 use super::{Directories, Known};
 use crate::codes::directories as codes;
 use crate::read::dir_block::{self, Owned};
 use crate::repair::Repair;
-use crate::repair::lost_directory::{self, Clusters, Home};
+use crate::repair::lost_directory::{self, Clusters};
 use crate::state::State;
 use crate::system_files::SystemFiles;
 use crate::tables::inodes::InodeTable;
@@ -191,11 +192,12 @@ impl Lost {
 }
 
 /// Where the inode of a directory is allocated.
-fn home(suballocs: &Suballocs, dir: Blkno) -> Option<Home> {
+fn home(suballocs: &Suballocs, dir: Blkno) -> Option<Suballocated> {
     let at = suballocs.find(dir).filter(|at| at.bit > 0)?;
     let group = suballocs.group(at).filter(|group| group.suballoc.holds_inodes())?;
     let (slot, bit) = (group.suballoc.slot(), u16::try_from(at.bit).ok()?);
-    Some(Home { dir, slot, bit, loc: group.blkno })
+    let (structure, loc) = (Dinode::NAME, group.blkno);
+    Some(Suballocated { structure, blkno: dir, slot, bit, loc })
 }
 
 /// Returns the blocks without those of an older directory of that number: of several first blocks,

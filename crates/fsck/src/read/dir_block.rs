@@ -46,7 +46,7 @@ pub fn owned(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Option<Owned> {
 }
 
 /// What `.` and `..` at the beginning of a block point to.
-fn dots(block: &[u8]) -> Option<(Blkno, Blkno)> {
+pub fn dots(block: &[u8]) -> Option<(Blkno, Blkno)> {
     let mut entries = entries(block).map_while(Result::ok);
     let (own, parent) = (entries.next()?, entries.next()?);
     let are_dots = own.name == b"." && parent.name == b"..";

@@ -1,9 +1,12 @@
 //! Changing structures on an overlay.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use ocfs2_cli::Interrupt;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::{Blkno, Block, Structure};
+use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::edit::Edit;
 use ocfs2_volume::{Inode, Volume};
 
@@ -178,6 +181,24 @@ impl<'a> Editor<'a> {
     /// It cannot be written.
     pub fn put_block<T: Block>(&mut self, blkno: Blkno, bytes: &[u8]) -> Result<(), EditError> {
         Ok(self.edit.put_block::<T>(blkno, bytes)?)
+    }
+
+    /// A new inode in a block that was taken for it: without links, contents and flags.
+    pub(super) fn new_dinode(&self, home: &Suballocated) -> Dinode {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        Dinode {
+            i_signature: Dinode::SIGNATURE,
+            i_generation: time as u32,
+            i_suballoc_slot: home.slot,
+            i_suballoc_bit: home.bit,
+            i_suballoc_loc: home.loc,
+            i_fs_generation: self.volume.generation(),
+            i_blkno: home.blkno,
+            i_atime: time,
+            i_ctime: time,
+            i_mtime: time,
+            ..Dinode::default()
+        }
     }
 
     /// Writes a structure at the beginning of a block of zeros, with what `fill` puts after it.

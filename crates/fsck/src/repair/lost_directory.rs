@@ -1,26 +1,12 @@
 //! A directory made again of the blocks that are left of it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
-use ocfs2_format::{Blkno, Block, Cluster, Cpos};
+use ocfs2_format::{Cluster, Cpos};
+use ocfs2_volume::allocator::Suballocated;
 
 use super::tree::list_room;
 use super::{EditError, Editor, Repair};
-
-/// Where the inode of a directory is allocated.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Home {
-    /// Its block.
-    pub dir: Blkno,
-    /// The slot of its allocator.
-    pub slot: u16,
-    /// Its bit in the group.
-    pub bit: u16,
-    /// The group.
-    pub loc: Blkno,
-}
 
 /// The clusters of a directory in order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -34,11 +20,13 @@ pub struct Clusters {
 /// Makes the inode of a directory again, with the clusters in which its blocks are. What is wrong
 /// with its entries, and the index that it lacks, is then found as in any other directory. It takes
 /// nothing, and comes first: otherwise the names above it and its clusters would be given up.
-pub fn make(home: Home, clusters: Clusters) -> Repair {
-    Repair::first_once("lost directory", home.dir.0, move |editor| create(editor, home, &clusters))
+pub fn make(home: Suballocated, clusters: Clusters) -> Repair {
+    Repair::first_once("lost directory", home.blkno.0, move |editor| {
+        create(editor, home, &clusters)
+    })
 }
 
-fn create(editor: &mut Editor<'_>, home: Home, found: &Clusters) -> Result<(), EditError> {
+fn create(editor: &mut Editor<'_>, home: Suballocated, found: &Clusters) -> Result<(), EditError> {
     let volume = editor.volume();
     let geometry = *volume.geometry();
     let room = volume.block_size().size().saturating_sub(Dinode::ID2_OFFSET);
@@ -47,33 +35,22 @@ fn create(editor: &mut Editor<'_>, home: Home, found: &Clusters) -> Result<(), E
     // What has no room in the inode has to be named in lost+found.
     let last = if clusters as usize == found.clusters.len() { found.last } else { per_cluster };
     let blocks = (u64::from(clusters) * per_cluster + last).saturating_sub(per_cluster);
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let superblock = volume.superblock();
-    let is_root = home.dir == superblock.s_root_blkno;
+    let is_root = home.blkno == superblock.s_root_blkno;
     let (flags, mode) = match is_root {
         true => (InodeFlags::VALID | InodeFlags::SYSTEM, 0o040_755),
         // Whoever may read what is in it is not known.
         false => (InodeFlags::VALID, 0o040_700),
     };
     let dinode = Dinode {
-        i_signature: Dinode::SIGNATURE,
-        i_generation: time as u32,
-        i_suballoc_slot: home.slot,
-        i_suballoc_bit: home.bit,
-        i_suballoc_loc: home.loc,
-        i_fs_generation: volume.generation(),
-        i_blkno: home.dir,
         i_size: blocks << volume.block_size().bits(),
         i_clusters: clusters,
         i_mode: mode,
         i_links_count: 2,
         i_flags: flags.bits(),
-        i_atime: time,
-        i_ctime: time,
-        i_mtime: time,
-        ..Dinode::default()
+        ..editor.new_dinode(&home)
     };
-    editor.create(home.dir, &dinode, |id2| {
+    editor.create(home.blkno, &dinode, |id2| {
         let _ = write_extent_list(id2, 0, &records);
     })
 }

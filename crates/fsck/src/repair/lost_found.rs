@@ -1,14 +1,13 @@
 //! New directories, and inodes that are put into `lost+found`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dir::FileType;
 use ocfs2_format::extent::write_extent_list;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Block, Structure};
+use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::allocator::Suballocated;
 
 use super::directory::{Directory, Entry};
@@ -281,26 +280,15 @@ impl Editor<'_> {
         parent: Blkno,
     ) -> Result<(), EditError> {
         let volume = self.volume();
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let blkno = home.blkno;
         let is_inline = volume.has(Incompat::INLINE_DATA);
         let features = if is_inline { DynFeatures::INLINE_DATA } else { DynFeatures::empty() };
         let dinode = Dinode {
-            i_signature: Dinode::SIGNATURE,
-            i_generation: time as u32,
-            i_suballoc_slot: home.slot,
-            i_suballoc_bit: home.bit,
-            i_suballoc_loc: home.loc,
-            i_fs_generation: volume.generation(),
-            i_blkno: blkno,
             i_mode: 0o040_755,
             i_links_count: 2,
             i_flags: flags.bits(),
             i_dyn_features: features.bits(),
-            i_atime: time,
-            i_ctime: time,
-            i_mtime: time,
-            ..Dinode::default()
+            ..self.new_dinode(home)
         };
         self.create(blkno, &dinode, |id2| {
             if is_inline {

@@ -5,7 +5,7 @@
 //! directory.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_format::dir::{DirTrailer, entries};
+use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_volume::Volume;
 use ocfs2_volume::allocator::Suballocated;
@@ -13,6 +13,7 @@ use ocfs2_volume::allocator::Suballocated;
 use super::directory::{Directory, Entry, file_type};
 use super::{EditError, Editor, Repair};
 use crate::read::corrected::correct;
+use crate::read::dir_block;
 
 /// Names taken at most, since they are kept in memory: no root directory has more.
 const MOST_NAMES: usize = 1 << 20;
@@ -74,19 +75,14 @@ fn own(volume: &Volume, root: Blkno, blkno: Blkno) -> Option<Vec<u8>> {
 }
 
 fn has_own_dot(root: Blkno, block: &[u8]) -> bool {
-    let mut dots = entries(block).map_while(Result::ok).take(2);
-    let mut is =
-        |name: &[u8]| dots.next().is_some_and(|it| it.name == name && it.header.inode == root);
-    is(b".") && is(b"..")
+    dir_block::dots(block) == Some((root, root))
 }
 
 /// Adds the entries of a block that point to inodes which may have been in the root directory.
 fn take(editor: &Editor<'_>, root: Blkno, block: &[u8], found: &mut Vec<Entry>) {
-    for entry in entries(block).map_while(Result::ok).filter(|it| it.is_used()) {
+    for entry in dir_block::names(block) {
         let (inode, name) = (entry.header.inode, entry.name.to_vec());
-        let is_dots = name == b"." || name == b"..";
-        if !is_dots
-            && may_be_in(editor, root, inode)
+        if may_be_in(editor, root, inode)
             && let Some(file_type) = file_type(editor, inode)
         {
             found.push(Entry { inode, file_type, name });

@@ -1,7 +1,6 @@
 //! The superblock, and recreated system files.
 
 use std::collections::HashSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_format::chain::{suballocator_cpg, write_chain_list};
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
@@ -239,23 +238,12 @@ fn make_file(
     if file.kind() == FileKind::Directory {
         return editor.make_directory(home, file.flags(), system);
     }
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let geometry = *volume.geometry();
     let dinode = Dinode {
-        i_signature: Dinode::SIGNATURE,
-        i_generation: time as u32,
-        i_suballoc_slot: home.slot,
-        i_suballoc_bit: home.bit,
-        i_suballoc_loc: home.loc,
-        i_fs_generation: volume.generation(),
-        i_blkno: home.blkno,
         i_mode: 0o100_644,
         i_links_count: 1,
         i_flags: file.flags().bits(),
-        i_atime: time,
-        i_ctime: time,
-        i_mtime: time,
-        ..Dinode::default()
+        ..editor.new_dinode(home)
     };
     let block_size = geometry.block_size;
     let cpg = match file {

@@ -2,8 +2,6 @@
 //!
 //! The allocators cannot be used for that: they are found through this directory.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::dir::{self, DirEntry, FileType, entry_size};
@@ -12,6 +10,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
+use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, SystemFile, Volume};
 
 use super::directory::{Directory, Entry};
@@ -50,25 +49,15 @@ pub(super) fn write(
 
 /// The inode of the directory, without contents.
 fn dinode(editor: &Editor<'_>, files: &[(SystemFile, Blkno)]) -> Dinode {
-    let volume = editor.volume();
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let blkno = editor.volume().superblock().s_system_dir_blkno;
     let (bit, loc) = home_of_directory(editor, files);
+    let home = Suballocated { structure: Dinode::NAME, blkno, slot: Dinode::GLOBAL_SLOT, bit, loc };
     let directories = files.iter().filter(|(file, _)| file.kind() == FileKind::Directory);
     Dinode {
-        i_signature: Dinode::SIGNATURE,
-        i_generation: time as u32,
-        i_suballoc_slot: Dinode::GLOBAL_SLOT,
-        i_suballoc_bit: bit,
-        i_suballoc_loc: loc,
-        i_fs_generation: volume.generation(),
-        i_blkno: volume.superblock().s_system_dir_blkno,
         i_mode: 0o040_755,
         i_links_count: u16::try_from(2 + directories.count()).unwrap_or(2),
         i_flags: (InodeFlags::VALID | InodeFlags::SYSTEM).bits(),
-        i_atime: time,
-        i_ctime: time,
-        i_mtime: time,
-        ..Dinode::default()
+        ..editor.new_dinode(&home)
     }
 }
 
